@@ -1,0 +1,1 @@
+"""Hone's Django project: settings, accounts, audit, embedded services and the console's shell."""

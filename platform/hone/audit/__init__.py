@@ -1,0 +1,1 @@
+"""What happened, by whom, to what: an append-only list of events."""

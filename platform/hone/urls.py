@@ -1,0 +1,32 @@
+"""Every address of the site."""
+
+from django.contrib import admin
+from django.contrib.auth import views as auth
+from django.urls import include, path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+
+from hone.accounts import views as accounts
+from hone.health import health
+from labeling.views import home
+
+site = [
+    path("", home, name="home"),
+    path("login/", auth.LoginView.as_view(template_name="hone/login.html", redirect_authenticated_user=True), name="login"),
+    path("logout/", auth.LogoutView.as_view(), name="logout"),
+    path("account/", accounts.account, name="account"),
+    path("account/tokens/<str:token_key>/delete/", accounts.delete_token, name="token_delete"),
+    path("health/", health, name="health"),
+]
+api = [
+    path("", include("labeling.api.urls")),
+    path("", include("training.api.urls")),
+    path("schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("docs/", SpectacularSwaggerView.as_view(url_name="api:schema"), name="docs"),
+]
+urlpatterns = [
+    path("", include((site, "hone"))),
+    path("", include("labeling.urls")),
+    path("console/", include("training.urls")),
+    path("api/v1/", include((api, "api"))),
+    path("admin/", admin.site.urls),
+]
