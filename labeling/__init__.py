@@ -1,0 +1,1 @@
+"""Prompts, guidelines, items and slots, demonstrations, rankings and the comparisons that follow from them."""

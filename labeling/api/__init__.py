@@ -1,0 +1,1 @@
+"""The labeling side of /api/v1/."""

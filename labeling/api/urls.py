@@ -1,0 +1,21 @@
+from django.urls import path
+
+from labeling.api import data, work
+
+urlpatterns = [
+    path("projects/", data.ProjectList.as_view(), name="projects"),
+    path("projects/<slug:slug>/", data.ProjectDetail.as_view(), name="project"),
+    path("projects/<slug:slug>/prompts/", data.PromptList.as_view(), name="prompts"),
+    path("projects/<slug:slug>/import/", data.ImportView.as_view(), name="import"),
+    path("projects/<slug:slug>/guidelines/", data.GuidelineList.as_view(), name="guidelines"),
+    path("projects/<slug:slug>/demonstrations/", data.DemonstrationList.as_view(), name="demonstrations"),
+    path(
+        "projects/<slug:slug>/comparisons/export/", data.ComparisonExport.as_view(), name="comparisons-export"
+    ),
+    path("projects/<slug:slug>/work/<str:kind>/next/", work.NextView.as_view(), name="work-next"),
+    path("work/<int:slot_id>/renew/", work.RenewView.as_view(), name="work-renew"),
+    path("work/<int:slot_id>/draft/", work.DraftView.as_view(), name="work-draft"),
+    path("work/<int:slot_id>/submit/", work.SubmitView.as_view(), name="work-submit"),
+    path("work/<int:slot_id>/skip/", work.SkipView.as_view(), name="work-skip"),
+    path("preview/", work.PreviewView.as_view(), name="preview"),
+]

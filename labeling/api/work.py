@@ -1,0 +1,148 @@
+"""The endpoints that the working pages (and any other client of a contractor) speak to."""
+
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.http import Http404
+from django.utils.translation import gettext as _
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework import status
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from hone.accounts import access
+from hone.markdown import render
+from labeling import assignment, responses
+from labeling.api import serializers
+from labeling.models import Slot
+from labeling.work import payload
+
+
+def lease_lost(*, draft_saved: bool = False) -> Response:
+    detail = _("Your lease on this item has ended.")
+    if draft_saved:
+        detail += " " + _("What you entered is kept as a draft.")
+    return Response(
+        {"code": "lease_lost", "detail": detail, "draft_saved": draft_saved}, status=status.HTTP_409_CONFLICT
+    )
+
+
+def invalid(error: responses.Invalid) -> Response:
+    return Response({"errors": error.errors}, status=status.HTTP_400_BAD_REQUEST)
+
+
+def check_slot(request: Request, slot_id: int) -> Slot:
+    """The slot, if it lies in a project of the user's. Whose lease it is, the workflow itself decides."""
+    slot = Slot.objects.select_related("project").filter(pk=slot_id).first()
+    if slot is None:
+        raise Http404
+    access.project_for(request.user, slot.project.slug)  # type: ignore[arg-type]
+    return slot
+
+
+class Checked(APIView):
+    """A view whose request body has a serializer; `read` answers with the checked values."""
+
+    serializer_class: Any
+
+    def read(self, request: Request) -> dict[str, Any]:
+        serializer = self.serializer_class(data=request.data)
+        if not serializer.is_valid():
+            raise responses.Invalid(**{field: str(found[0]) for field, found in serializer.errors.items()})
+        return serializer.validated_data
+
+    def handle_exception(self, exc: Exception) -> Response:
+        if isinstance(exc, responses.Invalid):
+            return invalid(exc)
+        return super().handle_exception(exc)
+
+
+class NextView(APIView):
+    @extend_schema(
+        request=None, responses={200: serializers.WorkSerializer, 204: OpenApiResponse(description="nothing to do")}
+    )
+    def post(self, request: Request, slug: str, kind: str) -> Response:
+        """Leases the next item of this kind, or renews the one you hold."""
+        if kind not in {"write", "rank"}:
+            raise Http404
+        project = access.project_for(request.user, slug)  # type: ignore[arg-type]
+        slot = assignment.next_slot(project=project, user=request.user, kind=kind)  # type: ignore[arg-type]
+        if slot is None:
+            return Response(status=status.HTTP_204_NO_CONTENT)
+        return Response(payload(slot=slot, user=request.user))  # type: ignore[arg-type]
+
+
+class RenewView(Checked):
+    serializer_class = serializers.LeaseSerializer
+
+    @extend_schema(request=serializers.LeaseSerializer, responses={200: serializers.LeaseSerializer})
+    def post(self, request: Request, slot_id: int) -> Response:
+        """Extends the lease while the page is open."""
+        check_slot(request, slot_id)
+        token = self.read(request)["lease_token"]
+        try:
+            slot = assignment.renew(slot_id=slot_id, user=request.user, lease_token=token)  # type: ignore[arg-type]
+        except assignment.LeaseLost:
+            return lease_lost()
+        assert slot.lease_expires_at is not None
+        return Response({"lease_expires_at": slot.lease_expires_at.isoformat()})
+
+
+class DraftView(Checked):
+    serializer_class = serializers.DraftSerializer
+
+    @extend_schema(request=serializers.DraftSerializer, responses={200: serializers.DraftSerializer})
+    def put(self, request: Request, slot_id: int) -> Response:
+        """Keeps what was entered so far, with or without a lease."""
+        check_slot(request, slot_id)
+        content = self.read(request)["content"]
+        draft = responses.save_draft(slot_id=slot_id, user=request.user, content=content)  # type: ignore[arg-type]
+        return Response({"saved_at": draft.saved_at.isoformat()})
+
+
+class SubmitView(Checked):
+    serializer_class = serializers.SubmitSerializer
+
+    @extend_schema(request=serializers.SubmitSerializer, responses={201: dict, 200: dict, 409: dict})
+    def post(self, request: Request, slot_id: int) -> Response:
+        """Submits the answer: 201, or 200 when this client key was submitted before."""
+        check_slot(request, slot_id)
+        values = self.read(request)
+        try:
+            done = responses.submit(
+                slot_id=slot_id,
+                user=request.user,  # type: ignore[arg-type]
+                lease_token=values.pop("lease_token"),
+                client_key=values.pop("client_key"),
+                answer=values,
+            )
+        except assignment.LeaseLost:
+            return lease_lost(draft_saved=True)
+        code = status.HTTP_200_OK if done.is_replay else status.HTTP_201_CREATED
+        return Response({"id": done.label.pk}, status=code)
+
+
+class SkipView(Checked):
+    serializer_class = serializers.SkipSerializer
+
+    @extend_schema(request=serializers.SkipSerializer, responses={200: dict})
+    def post(self, request: Request, slot_id: int) -> Response:
+        """Passes the item on, with a reason."""
+        check_slot(request, slot_id)
+        try:
+            skipped = responses.skip(slot_id=slot_id, user=request.user, **self.read(request))  # type: ignore[arg-type]
+        except assignment.LeaseLost:
+            return lease_lost()
+        return Response({"id": skipped.pk})
+
+
+class PreviewView(Checked):
+    serializer_class = serializers.PreviewSerializer
+
+    @extend_schema(request=serializers.PreviewSerializer, responses={200: dict})
+    def post(self, request: Request) -> Response:
+        """Markdown as the other pages will show it."""
+        if not request.user.is_authenticated:
+            raise PermissionDenied
+        return Response({"html": render(self.read(request)["text"])})

@@ -1,0 +1,68 @@
+"""Comparisons as lines of JSON in TRL's preference format, streamed from a server-side cursor.
+
+The formats are those of TRL's "Dataset formats and types", section Preference, conversational and standard.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from hone.accounts.models import Project
+from labeling.queries import comparison_rows
+
+FORMATS = ("conversational", "plain")
+_CHUNK = 2000
+
+
+def comparison_lines(*, project: Project, fmt: str, include_simulated: bool = False) -> Iterator[bytes]:
+    """One comparison a line, oldest first, in blocks of lines; memory does not grow with their number.
+
+    `conversational`: prompt, chosen and rejected are lists of messages; `plain`: they are strings, the prompt
+    with a role before each turn where it has more than one. The other columns say where the comparison is from.
+    """
+    shape = _conversational if fmt == "conversational" else _plain
+    block: list[str] = []
+    for row in comparison_rows(project=project, include_simulated=include_simulated).iterator(chunk_size=_CHUNK):
+        block.append(json.dumps({**shape(row), **_provenance(row)}, ensure_ascii=False))
+        if len(block) == _CHUNK:
+            yield ("\n".join(block) + "\n").encode()
+            block.clear()
+    if block:
+        yield ("\n".join(block) + "\n").encode()
+
+
+def _conversational(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "prompt": row["messages"],
+        "chosen": [{"role": "assistant", "content": row["chosen_text"]}],
+        "rejected": [{"role": "assistant", "content": row["rejected_text"]}],
+    }
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    return {"prompt": plain_prompt(row["messages"]), "chosen": row["chosen_text"], "rejected": row["rejected_text"]}
+
+
+def plain_prompt(messages: list[dict[str, str]]) -> str:
+    """A single user turn as it is; a longer conversation as "Role: text" blocks that end with "Assistant: "."""
+    if len(messages) == 1:
+        return messages[0]["content"]
+    turns = "\n\n".join(f"{turn['role'].capitalize()}: {turn['content']}" for turn in messages)
+    return f"{turns}\n\nAssistant: "
+
+
+def _provenance(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "comparison_id": row["id"],
+        "ranking_id": row["ranking_uid"],
+        "prompt_id": row["prompt_uid"],
+        "annotator": f"a{row['annotator']}",
+        "margin": row["margin"],
+        "chosen_acceptable": row["chosen_acceptable"],
+        "rejected_acceptable": row["rejected_acceptable"],
+        "category": row["category"],
+        "language": row["language"],
+        "guideline_version": row["guideline_version"],
+        "simulated": row["simulated"],
+        "created_at": row["created_at"].isoformat(),
+    }

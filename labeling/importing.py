@@ -1,0 +1,298 @@
+"""Importing prompts and demonstrations from files: all or nothing, errors with file, line and reason.
+
+Read are JSON Lines and JSON lists, plain or gzip, by their content rather than their name, in the shapes that
+public files have: Hone's own, chat `messages`, ShareGPT `conversations`, Alpaca `instruction`/`input`/`output`,
+MT-bench `turns`, self-instruct `instances`, and single `prompt`/`question`/`user_prompt` texts.
+"""
+
+import gzip
+import io
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+from django.db import transaction
+from django.utils.translation import gettext as _
+
+from hone.accounts.models import Project, User
+from hone.audit.models import record
+from labeling.messages import Messages, MessagesError, check_messages, content_hash
+from labeling.models import Category, Demonstration, Prompt
+
+MAX_ERRORS = 50
+_CHUNK = 1000
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why a line cannot be imported. `line` counts from 1; in a JSON list it is the entry's place."""
+
+    line: int
+    reason: str
+
+
+class ImportRefused(Exception):
+    """Nothing was imported. `faults` holds the first 50 faults, `file` the file's name."""
+
+    def __init__(self, file: str, faults: list[Fault]) -> None:
+        super().__init__(f"{file}, line {faults[0].line}: {faults[0].reason}")
+        self.file, self.faults = file, faults
+
+
+@dataclass
+class Imported:
+    """What a file brought. `prompts` are the ids of its prompts, new or known, in the file's order."""
+
+    file: str
+    created: int = 0
+    duplicates: int = 0
+    prompts: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Row:
+    prompt: Messages
+    messages: Messages
+    category: str
+    language: str
+    source: str
+
+
+def import_prompts(*, project: Project, file: IO[bytes], name: str, actor: User) -> Imported:
+    """Adds the file's prompts; those that the project has already are counted as duplicates.
+
+    Raises ImportRefused and adds nothing when any line is malformed.
+    """
+    result = Imported(name)
+    with transaction.atomic():
+        for chunk in _chunks(_rows(file=file, name=name, project=project, needs_answer=False)):
+            _add_prompts(project=project, rows=chunk, actor=actor, result=result)
+        record("prompts.imported", project, actor=actor, file=name, created=result.created)
+    return result
+
+
+def import_demonstrations(*, project: Project, file: IO[bytes], name: str, actor: User) -> Imported:
+    """Adds the file's conversations as demonstrations by `actor`, and their prompts where they are new.
+
+    A conversation that the project has already is counted as a duplicate. Raises ImportRefused as above.
+    """
+    result = Imported(name)
+    with transaction.atomic():
+        for chunk in _chunks(_rows(file=file, name=name, project=project, needs_answer=True)):
+            prompts = _add_prompts(project=project, rows=chunk, actor=actor, result=Imported(name))
+            hashes = [content_hash(row.messages) for row in chunk]
+            known = set(
+                Demonstration.objects.filter(project=project, content_hash__in=hashes).values_list(
+                    "content_hash", flat=True
+                )
+            )
+            new = []
+            for row, hashed in zip(chunk, hashes, strict=True):
+                if hashed in known:
+                    result.duplicates += 1
+                    continue
+                known.add(hashed)
+                new.append(
+                    Demonstration(
+                        project=project,
+                        author=actor,
+                        prompt_id=prompts[content_hash(row.prompt)],
+                        messages=row.messages,
+                        content_hash=hashed,
+                        simulated=actor.is_simulated,
+                    )
+                )
+            Demonstration.objects.bulk_create(new)
+            result.created += len(new)
+            result.prompts += [prompts[content_hash(row.prompt)] for row in chunk]
+        record("demonstrations.imported", project, actor=actor, file=name, created=result.created)
+    return result
+
+
+def _add_prompts(*, project: Project, rows: list[_Row], actor: User, result: Imported) -> dict[str, int]:
+    by_hash = {content_hash(row.prompt): row for row in rows}
+    existing = Prompt.objects.filter(project=project, content_hash__in=by_hash)
+    known = dict(existing.values_list("content_hash", "id"))
+    Prompt.objects.bulk_create(
+        (
+            Prompt(
+                project=project,
+                messages=row.prompt,
+                category=row.category,
+                language=row.language,
+                source=row.source,
+                content_hash=hashed,
+                author=actor,
+                simulated=False,
+            )
+            for hashed, row in by_hash.items()
+            if hashed not in known
+        ),
+        ignore_conflicts=True,  # another import of the same prompt may be running
+    )
+    ids = dict(existing.values_list("content_hash", "id"))
+    created = len(ids) - len(known)
+    result.created += created
+    result.duplicates += len(rows) - created
+    result.prompts += [ids[content_hash(row.prompt)] for row in rows]
+    return ids
+
+
+def _chunks(rows: Iterator[_Row]) -> Iterator[list[_Row]]:
+    while chunk := list(itertools.islice(rows, _CHUNK)):
+        yield chunk
+
+
+def _rows(*, file: IO[bytes], name: str, project: Project, needs_answer: bool) -> Iterator[_Row]:
+    """Every row, checked. Goes on after a fault to name more of them, then raises ImportRefused."""
+    faults: list[Fault] = []
+    count = 0
+    for line, value in _values(file, name):
+        count += 1
+        if isinstance(value, Fault):
+            faults.append(value)
+        else:
+            try:
+                row = _read(value, project=project, needs_answer=needs_answer, source=name)
+            except MessagesError as error:
+                faults.append(Fault(line, str(error)))
+            else:
+                if not faults:
+                    yield row
+        if len(faults) >= MAX_ERRORS:
+            break
+    if faults:
+        raise ImportRefused(name, faults)
+    if not count:
+        raise ImportRefused(name, [Fault(1, _("The file holds no rows."))])
+
+
+def _values(file: IO[bytes], name: str) -> Iterator[tuple[int, Any]]:
+    """(line, parsed value or Fault) of a JSON Lines file or a JSON list; sniffed, since names mislead."""
+    head = file.read(2)
+    file.seek(0)
+    stream: IO[bytes] = gzip.GzipFile(fileobj=file) if head == b"\x1f\x8b" else file  # type: ignore[assignment]
+    text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="\n")
+    line = 0
+    try:
+        first = ""
+        while not first.strip():
+            line += 1
+            first = text.readline()
+            if not first:
+                return
+        if first.lstrip().startswith("["):
+            yield from _list_values(first + text.read(), line)
+            return
+        for line, raw in enumerate(itertools.chain([first], text), start=line):
+            if not raw.strip():
+                continue
+            try:
+                yield line, json.loads(raw)
+            except json.JSONDecodeError as error:
+                reason = _("not valid JSON: %(why)s at character %(at)d.") % {"why": error.msg, "at": error.colno}
+                yield line, Fault(line, reason)
+    except UnicodeDecodeError as error:
+        bad = _("not UTF-8: byte 0x%(byte)02x cannot be read.") % {"byte": error.object[error.start]}
+        yield line, Fault(line, bad)
+    except (OSError, EOFError) as error:
+        yield line, Fault(max(line, 1), _("the compressed file is damaged: %(why)s.") % {"why": error})
+    finally:
+        text.detach()  # the caller owns the file
+
+
+def _list_values(content: str, line: int) -> Iterator[tuple[int, Any]]:
+    try:
+        values = json.loads(content)
+    except json.JSONDecodeError as error:
+        at = line + error.lineno - 1
+        yield at, Fault(at, _("not valid JSON: %(why)s at character %(at)d.") % {"why": error.msg, "at": error.colno})
+        return
+    yield from enumerate(values, start=1)
+
+
+_SHAREGPT = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
+_CATEGORY = {
+    "extract": "extraction", "summarisation": "summarization", "open qa": "open_qa", "closed qa": "closed_qa",
+    "writing": "generation", "roleplay": "chat", "brainstorm": "brainstorming",
+}  # fmt: skip
+
+
+def _read(value: Any, *, project: Project, needs_answer: bool, source: str) -> _Row:
+    if not isinstance(value, dict):
+        raise MessagesError(_("a row must be an object."))
+    turns = _turns(value)
+    # A prompt file may carry answers (a demonstration file, an Alpaca file): they are left out of the prompt.
+    prompt = list(turns)
+    while prompt and isinstance(prompt[-1], dict) and prompt[-1].get("role") == "assistant":
+        prompt.pop()
+    if needs_answer and len(prompt) == len(turns):
+        raise MessagesError(_("there is no answer: the last message must be by the assistant."))
+    checked = check_messages(prompt, ends_with="user", max_chars=project.max_chars)
+    if needs_answer:
+        messages = check_messages(turns, ends_with="assistant", max_chars=project.max_chars)
+    else:
+        messages = checked
+    category = str(value.get("category") or value.get("class") or "").strip().replace("\xa0", " ").lower()
+    category = _CATEGORY.get(category, category)
+    return _Row(
+        prompt=checked,
+        messages=messages,
+        category=category if category in Category.values else Category.OTHER,
+        language=str(value.get("language") or _language(checked))[:16],
+        source=str(value.get("source") or source)[:120],
+    )
+
+
+def _turns(value: dict[str, Any]) -> list[Any]:
+    """The row's messages, whichever of the known shapes it has."""
+    if isinstance(value.get("messages"), list):
+        return list(value["messages"])
+    if isinstance(value.get("conversations"), list):
+        turns = value["conversations"]
+        if not all(isinstance(turn, dict) for turn in turns):
+            raise MessagesError(_("conversations must be a list of objects."))
+        return [
+            {"role": _SHAREGPT.get(str(turn.get("from")), turn.get("from")), "content": turn.get("value")}
+            for turn in turns
+        ]
+    if isinstance(value.get("turns"), list) and value["turns"]:
+        # MT-bench asks its second question after an answer, so the first turn is the prompt.
+        return [{"role": "user", "content": value["turns"][0]}]
+    if isinstance(value.get("instruction"), str):
+        return _instruction(value)
+    for key in ("prompt", "question", "user_prompt"):
+        if isinstance(value.get(key), list):
+            return list(value[key])
+        if isinstance(value.get(key), str):
+            answer = value.get("std_answer") or value.get("response") or value.get("completion")
+            return _pair(value[key], answer if isinstance(answer, str) else "")
+    raise MessagesError(
+        _("no prompt found; expected messages, conversations, turns, instruction, prompt, question or user_prompt.")
+    )
+
+
+def _instruction(value: dict[str, Any]) -> list[dict[str, str]]:
+    """Alpaca's row, or self-instruct's with its first instance."""
+    instances = value.get("instances")
+    case = instances[0] if isinstance(instances, list) and instances and isinstance(instances[0], dict) else value
+    question, extra = value["instruction"], case.get("input")
+    if isinstance(extra, str) and extra.strip():
+        question = f"{question}\n\n{extra}"
+    answer = case.get("output")
+    return _pair(question, answer if isinstance(answer, str) else "")
+
+
+def _pair(question: str, answer: str) -> list[dict[str, str]]:
+    turns = [{"role": "user", "content": question}]
+    return [*turns, {"role": "assistant", "content": answer}] if answer.strip() else turns
+
+
+def _language(messages: Messages) -> str:
+    """"zh" where a tenth of the letters are Han characters, "en" otherwise; a row's own field comes first."""
+    letters = [c for turn in messages for c in turn["content"] if c.isalpha()]
+    han = sum("\u4e00" <= c <= "\u9fff" for c in letters)
+    return "zh" if letters and han * 10 >= len(letters) else "en"
+

@@ -1,0 +1,94 @@
+"""What people made: demonstrations, rankings, and the comparisons that a ranking implies."""
+
+from django.conf import settings
+from django.db import models
+
+from hone.accounts.models import Project
+from labeling.models.guidelines import Guideline
+from labeling.models.prompts import Prompt
+from labeling.models.work import Completion, Item, Slot
+
+
+class Label(models.Model):
+    """The columns that every submitted label has. `client_key` makes a repeated submit find its first result."""
+
+    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="+")
+    author = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    guideline = models.ForeignKey(Guideline, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
+    note = models.TextField(blank=True)
+    active_seconds = models.PositiveIntegerField(default=0, help_text="seconds the page was in use")
+    simulated = models.BooleanField(default=False, help_text="made by a scripted contractor")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        abstract = True
+
+
+class Demonstration(Label):
+    """A conversation whose last turn a person wrote to the spec. Imported ones have no slot."""
+
+    slot = models.OneToOneField(
+        Slot, null=True, blank=True, on_delete=models.PROTECT, related_name="demonstration"
+    )
+    prompt = models.ForeignKey(Prompt, on_delete=models.PROTECT, related_name="demonstrations")
+    messages = models.JSONField(help_text="the prompt's messages, then turns up to the last assistant turn")
+    client_key = models.UUIDField(unique=True, null=True, blank=True)
+    content_hash = models.CharField(max_length=64)
+
+    class Meta:
+        ordering = ["id"]
+        indexes = [models.Index(fields=["project", "simulated", "id"], name="demonstration_export")]
+
+    def __str__(self) -> str:
+        return f"demonstration {self.pk}"
+
+
+class Ranking(Label):
+    """One person's weak order of an item's completions: tiers from best to worst, ties inside a tier.
+
+    Completions below the "unacceptable" line stand under every tier and are not compared with each other.
+    """
+
+    slot = models.OneToOneField(Slot, on_delete=models.PROTECT, related_name="ranking")
+    item = models.ForeignKey(Item, on_delete=models.PROTECT, related_name="rankings")
+    prompt = models.ForeignKey(Prompt, on_delete=models.PROTECT, related_name="rankings")
+    tiers = models.JSONField(help_text="[[completion index, …], …], best first; all acceptable ones")
+    unacceptable = models.JSONField(default=list, help_text="[completion index, …]")
+    order_shown = models.JSONField(help_text="completion indexes in the order shown to this person")
+    moved = models.BooleanField(default=True, help_text="the order differs from the one shown")
+    client_key = models.UUIDField(unique=True)
+
+    class Meta:
+        ordering = ["id"]
+        indexes = [models.Index(fields=["project", "simulated", "id"], name="ranking_export")]
+
+    def __str__(self) -> str:
+        return f"ranking {self.pk}"
+
+
+class Comparison(models.Model):
+    """One strict preference of a ranking: this person set `chosen` above `rejected` for this prompt."""
+
+    ranking = models.ForeignKey(Ranking, on_delete=models.CASCADE, related_name="comparisons")
+    # Copies that never change, so that an export is one walk along one index.
+    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="comparisons")
+    prompt = models.ForeignKey(Prompt, on_delete=models.PROTECT, related_name="comparisons")
+    chosen = models.ForeignKey(Completion, on_delete=models.PROTECT, related_name="+")
+    rejected = models.ForeignKey(Completion, on_delete=models.PROTECT, related_name="+")
+    margin = models.PositiveSmallIntegerField(help_text="tiers between the two; 1 is the next tier")
+    chosen_acceptable = models.BooleanField(default=True)
+    rejected_acceptable = models.BooleanField(default=True)
+    simulated = models.BooleanField(default=False)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            models.UniqueConstraint(fields=["ranking", "chosen", "rejected"], name="comparison_once"),
+            models.CheckConstraint(
+                condition=~models.Q(chosen=models.F("rejected")), name="comparison_of_two_answers"
+            ),
+        ]
+        indexes = [models.Index(fields=["project", "simulated", "id"], name="comparison_export")]
+
+    def __str__(self) -> str:
+        return f"comparison {self.pk}"

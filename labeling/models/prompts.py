@@ -1,0 +1,75 @@
+"""Prompts as chat messages."""
+
+from django.conf import settings
+from django.contrib.postgres.indexes import GinIndex
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from hone.accounts.models import Project
+
+
+class Category(models.TextChoices):
+    """InstructGPT's ten uses (Ouyang et al. 2022, table 1)."""
+
+    GENERATION = "generation", _("Generation")
+    OPEN_QA = "open_qa", _("Open QA")
+    BRAINSTORMING = "brainstorming", _("Brainstorming")
+    CHAT = "chat", _("Chat")
+    REWRITE = "rewrite", _("Rewrite")
+    SUMMARIZATION = "summarization", _("Summarisation")
+    CLASSIFICATION = "classification", _("Classification")
+    OTHER = "other", _("Other")
+    CLOSED_QA = "closed_qa", _("Closed QA")
+    EXTRACTION = "extraction", _("Extraction")
+
+
+# The share of each use among InstructGPT's prompts, in percent (table 1): the mix wanted unless a project says else.
+WANTED_PERCENT = {
+    "generation": 45.6,
+    "open_qa": 12.4,
+    "brainstorming": 11.2,
+    "chat": 8.4,
+    "rewrite": 6.6,
+    "summarization": 4.2,
+    "classification": 3.5,
+    "other": 3.5,
+    "closed_qa": 2.6,
+    "extraction": 1.9,
+}
+
+
+class Prompt(models.Model):
+    """A conversation that ends with a user turn and waits for an answer."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="prompts")
+    messages = models.JSONField(help_text="[{role: system|user|assistant, content: text}], the last a user turn")
+    category = models.CharField(_("category"), max_length=20, choices=Category, default=Category.OTHER)
+    language = models.CharField(_("language"), max_length=16, default="en")
+    source = models.CharField(_("source"), max_length=120, blank=True)
+    # labeling.messages.content_hash: one prompt once a project, and the held-out split is a function of it alone,
+    # so it never moves between rounds.
+    content_hash = models.CharField(max_length=64)
+    author = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+    simulated = models.BooleanField(default=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            models.UniqueConstraint(fields=["project", "content_hash"], name="prompt_once"),
+            models.CheckConstraint(condition=models.Q(category__in=Category.values), name="prompt_category_known"),
+        ]
+        indexes = [
+            models.Index(fields=["project", "category"], name="prompt_by_category"),
+            GinIndex(fields=["messages"], opclasses=["jsonb_path_ops"], name="prompt_messages"),
+        ]
+
+    def __str__(self) -> str:
+        return self.preview
+
+    @property
+    def preview(self) -> str:
+        """The last user turn's beginning, on one line."""
+        return " ".join(self.messages[-1]["content"].split())[:120]

@@ -1,0 +1,181 @@
+"""Work to hand out: batches of items, each with N slots; the answers to rank; drafts and skips."""
+
+from django.conf import settings
+from django.db import models
+from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
+
+from hone.accounts.models import Project
+from labeling.models.prompts import Prompt
+
+
+class Kind(models.TextChoices):
+    WRITE = "write", _("Write")
+    RANK = "rank", _("Rank")
+
+
+class Batch(models.Model):
+    """Items that were opened together; a training round waits for a batch."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="batches")
+    kind = models.CharField(max_length=8, choices=Kind)
+    name = models.CharField(max_length=120)
+    created_at = models.DateTimeField(auto_now_add=True)
+    closed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name_plural = "batches"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Item(models.Model):
+    """One thing to write or to rank. A write item without a prompt asks for the prompt as well."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="items")
+    batch = models.ForeignKey(Batch, on_delete=models.CASCADE, related_name="items")
+    kind = models.CharField(max_length=8, choices=Kind)
+    prompt = models.ForeignKey(Prompt, null=True, blank=True, on_delete=models.PROTECT, related_name="items")
+    priority = models.SmallIntegerField(default=0)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(kind="write") | models.Q(prompt__isnull=False), name="item_rank_has_prompt"
+            ),
+            models.UniqueConstraint(fields=["batch", "prompt"], name="item_prompt_once_a_batch"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} item {self.pk}"
+
+
+class Completion(models.Model):
+    """One sampled answer of an item. Which model wrote it is known to `training` alone, never to a rater."""
+
+    item = models.ForeignKey(Item, on_delete=models.CASCADE, related_name="completions")
+    index = models.PositiveSmallIntegerField()
+    text = models.TextField()
+
+    class Meta:
+        ordering = ["item", "index"]
+        constraints = [models.UniqueConstraint(fields=["item", "index"], name="completion_index_once")]
+
+    def __str__(self) -> str:
+        return f"completion {self.index} of {self.item_id}"
+
+
+class Slot(models.Model):
+    """One submission wanted for an item. Exactly N rows an item, so never more than N submissions."""
+
+    class State(models.TextChoices):
+        OPEN = "open", _("Open")
+        LEASED = "leased", _("Leased")
+        SUBMITTED = "submitted", _("Submitted")
+
+    item = models.ForeignKey(Item, on_delete=models.CASCADE, related_name="slots")
+    # Copies of the item's columns: the next-item query reads one partial index and no join.
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+")
+    kind = models.CharField(max_length=8, choices=Kind)
+    priority = models.SmallIntegerField(default=0)
+    index = models.PositiveSmallIntegerField()
+    # Drawn once an item: a random order without sorting a million rows by random(), in which an item's slots
+    # stand together, so that items are finished before new ones are opened.
+    draw = models.FloatField()
+    state = models.CharField(max_length=10, choices=State, default=State.OPEN)
+    holder = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="slots"
+    )
+    lease_token = models.UUIDField(null=True, blank=True)
+    leased_at = models.DateTimeField(null=True, blank=True)
+    lease_expires_at = models.DateTimeField(null=True, blank=True)
+    order_shown = models.JSONField(null=True, blank=True, help_text="completion indexes in the order shown")
+    submitted_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            models.UniqueConstraint(fields=["item", "index"], name="slot_index_once"),
+            # Two tabs of one person must not take two slots of one item.
+            models.UniqueConstraint(
+                fields=["item", "holder"], condition=models.Q(holder__isnull=False), name="slot_holder_once"
+            ),
+            models.CheckConstraint(
+                name="slot_state_consistent",
+                condition=(
+                    models.Q(state="open", holder=None, lease_token=None, submitted_at=None)
+                    | models.Q(
+                        state="leased",
+                        holder__isnull=False,
+                        lease_token__isnull=False,
+                        lease_expires_at__isnull=False,
+                        submitted_at=None,
+                    )
+                    | models.Q(state="submitted", holder__isnull=False, submitted_at__isnull=False)
+                ),
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["project", "kind", "-priority", "draw", "index"],
+                condition=models.Q(state="open"),
+                name="slot_next_open",
+            ),
+            models.Index(
+                fields=["lease_expires_at"], condition=models.Q(state="leased"), name="slot_lease_expiry"
+            ),
+            models.Index(
+                fields=["holder", "project", "kind"], condition=models.Q(state="leased"), name="slot_held"
+            ),
+            models.Index(
+                fields=["holder", "submitted_at"], condition=models.Q(state="submitted"), name="slot_done"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"slot {self.index} of item {self.item_id}"
+
+
+class Draft(models.Model):
+    """What a person has typed for an item so far. Outlives the lease: nothing typed is lost."""
+
+    item = models.ForeignKey(Item, on_delete=models.CASCADE, related_name="drafts")
+    author = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="drafts")
+    content = models.JSONField()
+    saved_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["item", "author"], name="draft_once")]
+
+    def __str__(self) -> str:
+        return f"draft of {self.author_id} for item {self.item_id}"
+
+
+class SkipReason(models.TextChoices):
+    UNCLEAR = "unclear", _("The prompt cannot be understood")
+    EXPERTISE = "expertise", _("It needs knowledge that I do not have")
+    LANGUAGE = "language", _("I do not read this language well enough")
+    HARMFUL = "harmful", _("It is distressing or unlawful")
+    BROKEN = "broken", _("Something is broken on the page")
+    OTHER = "other", _("Another reason")
+
+
+class Skip(models.Model):
+    """A person passed an item on, and why. They are never handed the item again."""
+
+    item = models.ForeignKey(Item, on_delete=models.CASCADE, related_name="skips")
+    author = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="skips")
+    reason = models.CharField(max_length=20, choices=SkipReason)
+    note = models.TextField(blank=True)
+    simulated = models.BooleanField(default=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["item", "author"], name="skip_once")]
+
+    def __str__(self) -> str:
+        return f"{self.author_id} skipped item {self.item_id}: {self.reason}"

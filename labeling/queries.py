@@ -1,0 +1,115 @@
+"""Reads that pages and the API share."""
+
+from typing import Any
+
+from django.db.models import Count, F, Q
+from django.utils import timezone
+
+from hone.accounts.models import Project, User
+from labeling.models import Category, Comparison, Demonstration, Prompt, Ranking, Slot
+from labeling.models.prompts import WANTED_PERCENT
+
+
+def counts(project: Project) -> dict[str, int]:
+    """What the project holds. Labels by people and by scripts are counted apart."""
+    found = {"prompts": Prompt.objects.filter(project=project).count()}
+    for name, model in (("demonstrations", Demonstration), ("rankings", Ranking), ("comparisons", Comparison)):
+        row = model._default_manager.filter(project=project).aggregate(  # type: ignore[attr-defined]
+            people=Count("id", filter=Q(simulated=False)), simulated=Count("id", filter=Q(simulated=True))
+        )
+        found[name], found[f"{name}_simulated"] = row["people"], row["simulated"]
+    slots = Slot.objects.filter(project=project)
+    states = slots.values("kind").annotate(total=Count("id"), done=Count("id", filter=Q(state="submitted")))
+    for kind in ("write", "rank"):
+        found[f"{kind}_total"] = found[f"{kind}_open"] = 0
+    for row in states:
+        found[f"{row['kind']}_total"] = row["total"]
+        found[f"{row['kind']}_open"] = row["total"] - row["done"]
+    return found
+
+
+def mix(project: Project) -> list[dict[str, Any]]:
+    """Each category's prompts and demonstrations beside the share wanted (InstructGPT, table 1)."""
+    prompts = dict(
+        Prompt.objects.filter(project=project).values_list("category").annotate(n=Count("id")).order_by()
+    )
+    demonstrations = dict(
+        Demonstration.objects.filter(project=project)
+        .values_list("prompt__category")
+        .annotate(n=Count("id"))
+        .order_by()
+    )
+    total = sum(prompts.values())
+    return [
+        {
+            "category": category.value,
+            "label": category.label,
+            "wanted_percent": WANTED_PERCENT[category],
+            "prompts": prompts.get(category, 0),
+            "demonstrations": demonstrations.get(category, 0),
+            "percent": round(100 * prompts.get(category, 0) / total, 1) if total else 0.0,
+        }
+        for category in Category
+    ]
+
+
+def people(project: Project) -> list[dict[str, Any]]:
+    """Members with what each has submitted."""
+    done: dict[str, dict[int, int]] = {}
+    for name, model in (("demonstrations", Demonstration), ("rankings", Ranking)):
+        done[name] = dict(
+            model._default_manager.filter(project=project)  # type: ignore[attr-defined]
+            .values_list("author")
+            .annotate(n=Count("id"))
+            .order_by()
+        )
+    members = project.memberships.select_related("user").order_by("user__username")
+    return [
+        {
+            "user": member.user,
+            "role": member.get_role_display(),
+            "demonstrations": done["demonstrations"].get(member.user_id, 0),
+            "rankings": done["rankings"].get(member.user_id, 0),
+            "simulated": member.user.is_simulated,
+        }
+        for member in members
+    ]
+
+
+def done_today(*, project: Project, user: User, kind: str | None = None) -> int:
+    midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
+    slots = Slot.objects.filter(holder=user, project=project, state="submitted", submitted_at__gte=midnight)
+    return (slots.filter(kind=kind) if kind else slots).count()
+
+
+def batch_progress(batch_id: int) -> dict[str, int]:
+    """Slots of a batch: total, submitted, and submitted by scripts."""
+    return Slot.objects.filter(item__batch_id=batch_id).aggregate(
+        total=Count("id"),
+        submitted=Count("id", filter=Q(state="submitted")),
+        simulated=Count("id", filter=Q(state="submitted", holder__is_simulated=True)),
+    )
+
+
+def comparison_rows(*, project: Project, include_simulated: bool) -> Any:
+    """The comparisons of a project, oldest first, with just what an export line needs."""
+    rows = Comparison.objects.filter(project=project)
+    if not include_simulated:
+        rows = rows.filter(simulated=False)
+    return rows.order_by("id").values(
+        "id",
+        "margin",
+        "simulated",
+        "chosen_acceptable",
+        "rejected_acceptable",
+        messages=F("prompt__messages"),
+        prompt_uid=F("prompt__content_hash"),
+        category=F("prompt__category"),
+        language=F("prompt__language"),
+        chosen_text=F("chosen__text"),
+        rejected_text=F("rejected__text"),
+        ranking_uid=F("ranking_id"),
+        annotator=F("ranking__author_id"),
+        guideline_version=F("ranking__guideline__number"),
+        created_at=F("ranking__created_at"),
+    )

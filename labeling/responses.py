@@ -1,0 +1,260 @@
+"""Submitting, saving and skipping work: from a person's answer to demonstrations, rankings and comparisons.
+
+Every submit is one transaction: lock the slot, check the lease, write the label (and a ranking's comparisons),
+close the slot, drop the draft. A repeated submit with the same client key finds the first one's label.
+"""
+
+import string
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import IntegrityError, models, transaction
+from django.db.models.functions import Now
+from django.utils.translation import gettext as _
+
+from hone.accounts.models import User
+from hone.audit.models import record
+from labeling import comparisons, guidelines
+from labeling.assignment import LeaseLost, lock_held, release
+from labeling.messages import MessagesError, check_messages, clean_text, content_hash
+from labeling.models import (
+    Category,
+    Comparison,
+    Demonstration,
+    Draft,
+    Prompt,
+    Ranking,
+    Skip,
+    SkipReason,
+    Slot,
+)
+
+LETTERS = string.ascii_uppercase
+NOTE_CHARS = 2000
+DRAFT_CHARS = 400_000
+
+
+class Invalid(Exception):
+    """An answer that cannot be taken. `errors` maps a field to its sentences; nothing was written."""
+
+    def __init__(self, **errors: str) -> None:
+        super().__init__(errors)
+        self.errors = {field: [sentence] for field, sentence in errors.items()}
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """The label that a submit made, or found: `is_replay` when the same client key was submitted before."""
+
+    label: Demonstration | Ranking
+    is_replay: bool
+
+
+def submit(
+    *, slot_id: int, user: User, lease_token: uuid.UUID, client_key: uuid.UUID, answer: dict[str, Any]
+) -> Submitted:
+    """Takes a person's answer to the slot they hold.
+
+    Raises LeaseLost (the answer is kept as a draft) and Invalid (the database is unchanged).
+    """
+    slot = Slot.objects.get(pk=slot_id)
+    model: type[Demonstration] | type[Ranking] = Ranking if slot.kind == "rank" else Demonstration
+    replay = _replay(model, user=user, client_key=client_key, slot_id=slot_id)
+    if replay:
+        return replay
+    try:
+        with transaction.atomic():
+            locked = lock_held(slot_id=slot_id, user=user, lease_token=lease_token)
+            write = _write_ranking if slot.kind == "rank" else _write_demonstration
+            label = write(slot=locked, user=user, client_key=client_key, answer=answer)
+            locked.state = Slot.State.SUBMITTED
+            locked.submitted_at = Now()
+            locked.save(update_fields=["state", "submitted_at"])
+            Draft.objects.filter(item=locked.item, author=user).delete()
+            record(f"{slot.kind}.submitted", label, actor=user, slot=slot_id)
+    except LeaseLost:
+        # The same request may have been sent twice at once: the second waited for the first one's lock.
+        replay = _replay(model, user=user, client_key=client_key, slot_id=slot_id)
+        if replay:
+            return replay
+        keep = draft_of(slot.kind, answer)
+        if keep:
+            save_draft(slot_id=slot_id, user=user, content=keep)
+        raise
+    except IntegrityError as error:
+        if "client_key" in str(error):
+            raise Invalid(client_key=_("This key was used for another submission.")) from error
+        raise
+    return Submitted(label, is_replay=False)
+
+
+def _replay(
+    model: type[Demonstration] | type[Ranking], *, user: User, client_key: uuid.UUID, slot_id: int
+) -> Submitted | None:
+    manager: models.Manager[Any] = model._default_manager
+    found = manager.filter(client_key=client_key, author=user, slot_id=slot_id).first()
+    return Submitted(found, is_replay=True) if found else None
+
+
+def _common(*, slot: Slot, user: User, answer: dict[str, Any]) -> dict[str, Any]:
+    note = answer.get("note") or ""
+    if not isinstance(note, str) or len(note) > NOTE_CHARS:
+        raise Invalid(note=_("The note may have at most %(limit)d characters.") % {"limit": NOTE_CHARS})
+    seconds = answer.get("active_seconds", 0)
+    if isinstance(seconds, bool) or not isinstance(seconds, int) or not 0 <= seconds <= 86_400:
+        raise Invalid(active_seconds=_("The time must be a whole number of seconds within a day."))
+    return {
+        "project": slot.project,
+        "slot": slot,
+        "author": user,
+        "guideline": guidelines.current(slot.project),
+        "note": clean_text(note),
+        "active_seconds": seconds,
+        "simulated": user.is_simulated,
+    }
+
+
+def _write_demonstration(
+    *, slot: Slot, user: User, client_key: uuid.UUID, answer: dict[str, Any]
+) -> Demonstration:
+    try:
+        messages = check_messages(
+            answer.get("messages"), ends_with="assistant", max_chars=slot.project.max_chars
+        )
+    except MessagesError as error:
+        raise Invalid(messages=str(error)) from error
+    prompt = slot.item.prompt
+    if prompt is None:
+        prompt = _own_prompt(slot=slot, user=user, messages=messages, answer=answer)
+    elif messages[: len(prompt.messages)] != prompt.messages:
+        raise Invalid(messages=_("The given prompt was changed; only what follows it is yours to write."))
+    return Demonstration.objects.create(
+        **_common(slot=slot, user=user, answer=answer),
+        prompt=prompt,
+        messages=messages,
+        client_key=client_key,
+        content_hash=content_hash(messages),
+    )
+
+
+def _own_prompt(*, slot: Slot, user: User, messages: list[dict[str, str]], answer: dict[str, Any]) -> Prompt:
+    """The prompt that the contractor wrote: everything before the first assistant turn."""
+    first = next(i for i, turn in enumerate(messages) if turn["role"] == "assistant")
+    category = answer.get("category") or Category.OTHER
+    if category not in Category.values:
+        raise Invalid(category=_("Choose one of the categories."))
+    language = str(answer.get("language") or "en")[:16]
+    prompt, _created = Prompt.objects.get_or_create(
+        project=slot.project,
+        content_hash=content_hash(messages[:first]),
+        defaults={
+            "messages": messages[:first],
+            "category": category,
+            "language": language,
+            "source": "contractor",
+            "author": user,
+            "simulated": user.is_simulated,
+        },
+    )
+    return prompt
+
+
+def _write_ranking(*, slot: Slot, user: User, client_key: uuid.UUID, answer: dict[str, Any]) -> Ranking:
+    shown: list[int] = slot.order_shown or []
+    tiers, unacceptable = _placed(shown=shown, answer=answer)
+    item = slot.item
+    assert item.prompt is not None  # item_rank_has_prompt
+    ranking = Ranking.objects.create(
+        **_common(slot=slot, user=user, answer=answer),
+        item=item,
+        prompt=item.prompt,
+        tiers=tiers,
+        unacceptable=unacceptable,
+        order_shown=shown,
+        moved=tiers != [[index] for index in shown],
+        client_key=client_key,
+    )
+    completion_ids = dict(item.completions.values_list("index", "id"))
+    Comparison.objects.bulk_create(
+        Comparison(
+            ranking=ranking,
+            project=slot.project,
+            prompt=item.prompt,
+            chosen_id=completion_ids[preference.chosen],
+            rejected_id=completion_ids[preference.rejected],
+            margin=preference.margin,
+            chosen_acceptable=preference.chosen_acceptable,
+            rejected_acceptable=preference.rejected_acceptable,
+            simulated=user.is_simulated,
+        )
+        for preference in comparisons.from_ranking(tiers, unacceptable)
+    )
+    return ranking
+
+
+def _placed(*, shown: list[int], answer: dict[str, Any]) -> tuple[list[list[int]], list[int]]:
+    """The letters of the page turned into completion indexes; every answer must be placed exactly once."""
+    tiers, unacceptable = answer.get("tiers"), answer.get("unacceptable", [])
+    if (
+        not isinstance(tiers, list)
+        or not all(isinstance(tier, list) for tier in tiers)
+        or not isinstance(unacceptable, list)
+    ):
+        raise Invalid(tiers=_("The order must be a list of lists of letters."))
+    index_of = dict(zip(LETTERS, shown, strict=False))
+    letters = [letter for tier in [*tiers, unacceptable] for letter in tier]
+    unknown = [str(letter) for letter in letters if not isinstance(letter, str) or letter not in index_of]
+    if unknown:
+        raise Invalid(tiers=_("There is no answer %(letter)s.") % {"letter": unknown[0][:20]})
+    twice = [letter for letter in index_of if letters.count(letter) > 1]
+    if twice:
+        raise Invalid(tiers=_("Answer %(letter)s is placed twice.") % {"letter": twice[0]})
+    missing = [letter for letter in index_of if letter not in letters]
+    if missing:
+        raise Invalid(tiers=_("Not placed yet: %(letters)s.") % {"letters": ", ".join(missing)})
+    # Inside a tier the order says nothing, so it is stored sorted.
+    placed = [sorted(index_of[letter] for letter in tier) for tier in tiers if tier]
+    return placed, sorted(index_of[letter] for letter in unacceptable)
+
+
+def draft_of(kind: str, answer: dict[str, Any]) -> dict[str, Any]:
+    """The part of a submitted answer that its page can restore as a draft."""
+    fields = ("tiers", "unacceptable", "note") if kind == "rank" else ("messages", "note", "category", "language")
+    return {field: answer[field] for field in fields if field in answer}
+
+
+def save_draft(*, slot_id: int, user: User, content: dict[str, Any]) -> Draft:
+    """Keeps what the person has typed for the slot's item, with or without a lease.
+
+    Raises Invalid when it is absurdly large.
+    """
+    if len(str(content)) > DRAFT_CHARS:
+        raise Invalid(content=_("The draft is too large to keep."))
+    item_id = Slot.objects.values_list("item_id", flat=True).get(pk=slot_id)
+    if Slot.objects.filter(item=item_id, holder=user, state=Slot.State.SUBMITTED).exists():
+        raise Invalid(content=_("This item is submitted already."))
+    draft, _created = Draft.objects.update_or_create(
+        item_id=item_id, author=user, defaults={"content": content, "saved_at": Now()}
+    )
+    draft.refresh_from_db(fields=["saved_at"])
+    return draft
+
+
+@transaction.atomic
+def skip(*, slot_id: int, user: User, lease_token: uuid.UUID, reason: str, note: str) -> Skip:
+    """Passes the item on: its slot opens for others, and this person never sees it again. The draft stays.
+
+    Raises LeaseLost and Invalid.
+    """
+    if reason not in SkipReason.values:
+        raise Invalid(reason=_("Choose one of the reasons."))
+    if len(note) > NOTE_CHARS:
+        raise Invalid(note=_("The note may have at most %(limit)d characters.") % {"limit": NOTE_CHARS})
+    slot = lock_held(slot_id=slot_id, user=user, lease_token=lease_token)
+    skipped = Skip.objects.create(
+        item=slot.item, author=user, reason=reason, note=clean_text(note), simulated=user.is_simulated
+    )
+    release(slot)
+    record("item.skipped", slot.item, actor=user, reason=reason)
+    return skipped

@@ -1,0 +1,10 @@
+"""Celery tasks of the labeling side: thin, and safe to run twice."""
+
+from celery import shared_task
+
+from labeling.assignment import free_expired
+
+
+@shared_task
+def free_expired_leases() -> None:
+    free_expired()

@@ -1,0 +1,18 @@
+from django.urls import path
+
+from labeling import views
+from labeling.views import manage, working
+
+app_name = "labeling"
+urlpatterns = [
+    path("p/<slug:slug>/", views.project, name="project"),
+    path("p/<slug:slug>/write/", working.write, name="write"),
+    path("p/<slug:slug>/rank/", working.rank, name="rank"),
+    path("p/<slug:slug>/guideline/", working.guideline, name="guideline"),
+    path("p/<slug:slug>/guideline/edit/", manage.guideline_edit, name="guideline_edit"),
+    path("p/<slug:slug>/guideline/<int:number>/", working.guideline, name="guideline"),
+    path("p/<slug:slug>/prompts/", manage.prompts, name="prompts"),
+    path("p/<slug:slug>/import/", manage.import_file, name="import"),
+    path("p/<slug:slug>/members/", manage.members, name="members"),
+    path("p/<slug:slug>/data/", manage.data, name="data"),
+]

@@ -1,0 +1,73 @@
+"""The pages on which contractors work: write, rank, and the spec."""
+
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+
+from hone.accounts import access
+from labeling import guidelines, queries
+from labeling.assignment import count_open, next_slot
+from labeling.models import Category, SkipReason
+from labeling.views import _user
+from labeling.work import payload
+
+
+@login_required
+@never_cache
+def write(request: HttpRequest, slug: str) -> HttpResponse:
+    return _working_page(request, slug=slug, kind="write")
+
+
+@login_required
+@never_cache
+def rank(request: HttpRequest, slug: str) -> HttpResponse:
+    return _working_page(request, slug=slug, kind="rank")
+
+
+def _working_page(request: HttpRequest, *, slug: str, kind: str) -> HttpResponse:
+    """Leases the next item and shows it; without one, says what there is to do instead."""
+    user = _user(request)
+    project = access.project_for(user, slug)
+    slot = next_slot(project=project, user=user, kind=kind)
+    other = "rank" if kind == "write" else "write"
+    context = {
+        "project": project,
+        "work": payload(slot=slot, user=user) if slot else None,
+        "done_today": queries.done_today(project=project, user=user, kind=kind),
+        "open_count": count_open(project=project, user=user, kind=kind),
+        "other_open": count_open(project=project, user=user, kind=other),
+        "skip_reasons": SkipReason.choices,
+        "categories": Category.choices,
+    }
+    return render(request, f"labeling/{kind}.html", context)
+
+
+@login_required
+def guideline(request: HttpRequest, slug: str, number: int | None = None) -> HttpResponse:
+    """The spec: the current version, or the one named; drafts for managers alone."""
+    user = _user(request)
+    project = access.project_for(user, slug)
+    can_manage = access.role_in(user, project) == access.MANAGER
+    versions = project.guidelines.select_related("published_by")
+    if not can_manage:
+        versions = versions.filter(published_at__isnull=False)
+    shown = guidelines.current(project) if number is None else versions.filter(number=number).first()
+    if shown is None and number is not None:
+        raise Http404(_("There is no such version."))
+    context = {
+        "project": project,
+        "guideline": shown
+        and {
+            "number": shown.number,
+            "title": shown.title,
+            "html": guidelines.html_of(shown),
+            "published_at": shown.published_at,
+            "published_by": shown.published_by,
+            "is_published": shown.is_published,
+        },
+        "versions": versions,
+        "can_manage": can_manage,
+    }
+    return render(request, "labeling/guideline.html", context)

@@ -1,0 +1,50 @@
+"""What a working page needs to know about the slot it holds. Never which model wrote an answer."""
+
+from typing import Any
+
+from django.utils.translation import get_language
+
+from hone.accounts.models import Project, User
+from hone.markdown import render
+from labeling import guidelines
+from labeling.models import Draft, Slot
+from labeling.responses import LETTERS
+
+
+def payload(*, slot: Slot, user: User) -> dict[str, Any]:
+    """The slot as JSON: prompt, answers by letter in this person's order, spec, draft, lease and limits."""
+    slot.refresh_from_db(fields=["lease_expires_at"])  # it was written as an expression of the database's clock
+    project, item = slot.project, slot.item
+    guideline = guidelines.current(project)
+    draft = Draft.objects.filter(item=item, author=user).first()
+    return {
+        "slot": slot.pk,
+        "kind": slot.kind,
+        "project": project.slug,
+        "page_language": get_language(),
+        "lease_token": str(slot.lease_token),
+        "lease_expires_at": slot.lease_expires_at.isoformat() if slot.lease_expires_at else None,
+        "lease_seconds": project.lease_seconds,
+        "prompt": item.prompt
+        and {
+            "messages": [{**turn, "html": render(turn["content"])} for turn in item.prompt.messages],
+            "category": item.prompt.get_category_display(),
+            "language": item.prompt.language,
+        },
+        "answers": _answers(slot),
+        "guideline": guideline
+        and {"number": guideline.number, "title": guideline.title, "html": guidelines.html_of(guideline)},
+        "draft": draft.content if draft else None,
+        "draft_saved_at": draft.saved_at.isoformat() if draft else None,
+        "limits": {"max_chars": project.max_chars, "min_chars": 1},
+    }
+
+
+def _answers(slot: Slot) -> list[dict[str, str]]:
+    texts = dict(slot.item.completions.values_list("index", "text"))
+    return [
+        {"letter": letter, "text": texts[index], "html": render(texts[index])}
+        for letter, index in zip(LETTERS, slot.order_shown or [], strict=False)
+    ]
+
+
