@@ -63,9 +63,15 @@ def _open_slots(*, project: Project, user: User, kind: str) -> models.QuerySet[S
 def count_open(*, project: Project, user: User, kind: str) -> int:
     """How many slots the user could still take (their own lease included)."""
     held = Slot.objects.filter(holder=user, project=project, kind=kind, state=Slot.State.LEASED)
-    return held.count() + _open_slots(project=project, user=user, kind=kind).select_for_update(
-        skip_locked=False, of=()
-    ).order_by().values("item").distinct().count()
+    return (
+        held.count()
+        + _open_slots(project=project, user=user, kind=kind)
+        .select_for_update(skip_locked=False, of=())
+        .order_by()
+        .values("item")
+        .distinct()
+        .count()
+    )
 
 
 def _lease(*, slot: Slot, project: Project, user: User) -> Slot:
@@ -76,9 +82,7 @@ def _lease(*, slot: Slot, project: Project, user: User) -> Slot:
     slot.leased_at = timezone.now()
     slot.lease_expires_at = _expiry(project)
     slot.order_shown = _draw_order(slot=slot, user=user)
-    slot.save(
-        update_fields=["state", "holder", "lease_token", "leased_at", "lease_expires_at", "order_shown"]
-    )
+    slot.save(update_fields=["state", "holder", "lease_token", "leased_at", "lease_expires_at", "order_shown"])
     return slot
 
 

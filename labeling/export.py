@@ -40,7 +40,11 @@ def _conversational(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    return {"prompt": plain_prompt(row["messages"]), "chosen": row["chosen_text"], "rejected": row["rejected_text"]}
+    return {
+        "prompt": plain_prompt(row["messages"]),
+        "chosen": row["chosen_text"],
+        "rejected": row["rejected_text"],
+    }
 
 
 def plain_prompt(messages: list[dict[str, str]]) -> str:

@@ -24,9 +24,7 @@ def save_draft(*, project: Project, title: str, body: str) -> Guideline:
     draft = project.guidelines.filter(published_at=None).first()
     if draft is None:
         last = project.guidelines.order_by("-number").first()
-        return Guideline.objects.create(
-            project=project, number=last.number + 1 if last else 1, title=title, body=body
-        )
+        return Guideline.objects.create(project=project, number=last.number + 1 if last else 1, title=title, body=body)
     draft.title, draft.body = title, body
     draft.save(update_fields=["title", "body"])
     return draft

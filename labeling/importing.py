@@ -52,7 +52,9 @@ class Imported:
 
 
 @dataclass(frozen=True)
-class _Row:
+class Row:
+    """One checked row: the prompt, and the conversation with its answer (the prompt alone where it has none)."""
+
     prompt: Messages
     messages: Messages
     category: str
@@ -67,7 +69,7 @@ def import_prompts(*, project: Project, file: IO[bytes], name: str, actor: User)
     """
     result = Imported(name)
     with transaction.atomic():
-        for chunk in _chunks(_rows(file=file, name=name, project=project, needs_answer=False)):
+        for chunk in _chunks(read_rows(file=file, name=name, max_chars=project.max_chars, needs_answer=False)):
             _add_prompts(project=project, rows=chunk, actor=actor, result=result)
         record("prompts.imported", project, actor=actor, file=name, created=result.created)
     return result
@@ -80,7 +82,7 @@ def import_demonstrations(*, project: Project, file: IO[bytes], name: str, actor
     """
     result = Imported(name)
     with transaction.atomic():
-        for chunk in _chunks(_rows(file=file, name=name, project=project, needs_answer=True)):
+        for chunk in _chunks(read_rows(file=file, name=name, max_chars=project.max_chars, needs_answer=True)):
             prompts = _add_prompts(project=project, rows=chunk, actor=actor, result=Imported(name))
             hashes = [content_hash(row.messages) for row in chunk]
             known = set(
@@ -111,7 +113,7 @@ def import_demonstrations(*, project: Project, file: IO[bytes], name: str, actor
     return result
 
 
-def _add_prompts(*, project: Project, rows: list[_Row], actor: User, result: Imported) -> dict[str, int]:
+def _add_prompts(*, project: Project, rows: list[Row], actor: User, result: Imported) -> dict[str, int]:
     by_hash = {content_hash(row.prompt): row for row in rows}
     existing = Prompt.objects.filter(project=project, content_hash__in=by_hash)
     known = dict(existing.values_list("content_hash", "id"))
@@ -140,13 +142,13 @@ def _add_prompts(*, project: Project, rows: list[_Row], actor: User, result: Imp
     return ids
 
 
-def _chunks(rows: Iterator[_Row]) -> Iterator[list[_Row]]:
+def _chunks(rows: Iterator[Row]) -> Iterator[list[Row]]:
     while chunk := list(itertools.islice(rows, _CHUNK)):
         yield chunk
 
 
-def _rows(*, file: IO[bytes], name: str, project: Project, needs_answer: bool) -> Iterator[_Row]:
-    """Every row, checked. Goes on after a fault to name more of them, then raises ImportRefused."""
+def read_rows(*, file: IO[bytes], name: str, max_chars: int, needs_answer: bool) -> Iterator[Row]:
+    """Every row of a file, checked. Goes on after a fault to name more of them, then raises ImportRefused."""
     faults: list[Fault] = []
     count = 0
     for line, value in _values(file, name):
@@ -155,7 +157,7 @@ def _rows(*, file: IO[bytes], name: str, project: Project, needs_answer: bool) -
             faults.append(value)
         else:
             try:
-                row = _read(value, project=project, needs_answer=needs_answer, source=name)
+                row = _read(value, max_chars=max_chars, needs_answer=needs_answer, source=name)
             except MessagesError as error:
                 faults.append(Fault(line, str(error)))
             else:
@@ -186,13 +188,18 @@ def _values(file: IO[bytes], name: str) -> Iterator[tuple[int, Any]]:
         if first.lstrip().startswith("["):
             yield from _list_values(first + text.read(), line)
             return
-        for line, raw in enumerate(itertools.chain([first], text), start=line):
+        line -= 1
+        for raw in itertools.chain([first], text):
+            line += 1
             if not raw.strip():
                 continue
             try:
                 yield line, json.loads(raw)
             except json.JSONDecodeError as error:
-                reason = _("not valid JSON: %(why)s at character %(at)d.") % {"why": error.msg, "at": error.colno}
+                reason = _("not valid JSON: %(why)s at character %(at)d.") % {
+                    "why": error.msg,
+                    "at": error.colno,
+                }
                 yield line, Fault(line, reason)
     except UnicodeDecodeError as error:
         bad = _("not UTF-8: byte 0x%(byte)02x cannot be read.") % {"byte": error.object[error.start]}
@@ -208,19 +215,28 @@ def _list_values(content: str, line: int) -> Iterator[tuple[int, Any]]:
         values = json.loads(content)
     except json.JSONDecodeError as error:
         at = line + error.lineno - 1
-        yield at, Fault(at, _("not valid JSON: %(why)s at character %(at)d.") % {"why": error.msg, "at": error.colno})
+        yield (
+            at,
+            Fault(at, _("not valid JSON: %(why)s at character %(at)d.") % {"why": error.msg, "at": error.colno}),
+        )
         return
     yield from enumerate(values, start=1)
 
 
-_SHAREGPT = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
+_SHAREGPT = {
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+    "system": "system",
+}
 _CATEGORY = {
     "extract": "extraction", "summarisation": "summarization", "open qa": "open_qa", "closed qa": "closed_qa",
     "writing": "generation", "roleplay": "chat", "brainstorm": "brainstorming",
 }  # fmt: skip
 
 
-def _read(value: Any, *, project: Project, needs_answer: bool, source: str) -> _Row:
+def _read(value: Any, *, max_chars: int, needs_answer: bool, source: str) -> Row:
     if not isinstance(value, dict):
         raise MessagesError(_("a row must be an object."))
     turns = _turns(value)
@@ -230,20 +246,23 @@ def _read(value: Any, *, project: Project, needs_answer: bool, source: str) -> _
         prompt.pop()
     if needs_answer and len(prompt) == len(turns):
         raise MessagesError(_("there is no answer: the last message must be by the assistant."))
-    checked = check_messages(prompt, ends_with="user", max_chars=project.max_chars)
-    if needs_answer:
-        messages = check_messages(turns, ends_with="assistant", max_chars=project.max_chars)
-    else:
-        messages = checked
+    checked = check_messages(prompt, ends_with="user", max_chars=max_chars)
+    messages = checked
+    if needs_answer or (len(turns) > len(prompt) and _is_text(turns[-1])):
+        messages = check_messages(turns, ends_with="assistant", max_chars=max_chars)
     category = str(value.get("category") or value.get("class") or "").strip().replace("\xa0", " ").lower()
     category = _CATEGORY.get(category, category)
-    return _Row(
+    return Row(
         prompt=checked,
         messages=messages,
         category=category if category in Category.values else Category.OTHER,
         language=str(value.get("language") or _language(checked))[:16],
         source=str(value.get("source") or source)[:120],
     )
+
+
+def _is_text(turn: Any) -> bool:
+    return isinstance(turn, dict) and isinstance(turn.get("content"), str) and bool(turn["content"].strip())
 
 
 def _turns(value: dict[str, Any]) -> list[Any]:
@@ -291,8 +310,7 @@ def _pair(question: str, answer: str) -> list[dict[str, str]]:
 
 
 def _language(messages: Messages) -> str:
-    """"zh" where a tenth of the letters are Han characters, "en" otherwise; a row's own field comes first."""
+    """ "zh" where a tenth of the letters are Han characters, "en" otherwise; a row's own field comes first."""
     letters = [c for turn in messages for c in turn["content"] if c.isalpha()]
     han = sum("\u4e00" <= c <= "\u9fff" for c in letters)
     return "zh" if letters and han * 10 >= len(letters) else "en"
-

@@ -58,7 +58,5 @@ def clean_text(text: str) -> str:
 
 def content_hash(messages: Messages) -> str:
     """sha256 (hex) of roles and NFC-normalised texts without outer white space."""
-    canonical = [
-        [turn["role"], unicodedata.normalize("NFC", turn["content"]).strip()] for turn in messages
-    ]
+    canonical = [[turn["role"], unicodedata.normalize("NFC", turn["content"]).strip()] for turn in messages]
     return hashlib.sha256(json.dumps(canonical, ensure_ascii=False).encode()).hexdigest()

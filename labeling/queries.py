@@ -13,7 +13,11 @@ from labeling.models.prompts import WANTED_PERCENT
 def counts(project: Project) -> dict[str, int]:
     """What the project holds. Labels by people and by scripts are counted apart."""
     found = {"prompts": Prompt.objects.filter(project=project).count()}
-    for name, model in (("demonstrations", Demonstration), ("rankings", Ranking), ("comparisons", Comparison)):
+    for name, model in (
+        ("demonstrations", Demonstration),
+        ("rankings", Ranking),
+        ("comparisons", Comparison),
+    ):
         row = model._default_manager.filter(project=project).aggregate(  # type: ignore[attr-defined]
             people=Count("id", filter=Q(simulated=False)), simulated=Count("id", filter=Q(simulated=True))
         )
@@ -30,14 +34,9 @@ def counts(project: Project) -> dict[str, int]:
 
 def mix(project: Project) -> list[dict[str, Any]]:
     """Each category's prompts and demonstrations beside the share wanted (InstructGPT, table 1)."""
-    prompts = dict(
-        Prompt.objects.filter(project=project).values_list("category").annotate(n=Count("id")).order_by()
-    )
+    prompts = dict(Prompt.objects.filter(project=project).values_list("category").annotate(n=Count("id")).order_by())
     demonstrations = dict(
-        Demonstration.objects.filter(project=project)
-        .values_list("prompt__category")
-        .annotate(n=Count("id"))
-        .order_by()
+        Demonstration.objects.filter(project=project).values_list("prompt__category").annotate(n=Count("id")).order_by()
     )
     total = sum(prompts.values())
     return [

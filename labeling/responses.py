@@ -115,13 +115,9 @@ def _common(*, slot: Slot, user: User, answer: dict[str, Any]) -> dict[str, Any]
     }
 
 
-def _write_demonstration(
-    *, slot: Slot, user: User, client_key: uuid.UUID, answer: dict[str, Any]
-) -> Demonstration:
+def _write_demonstration(*, slot: Slot, user: User, client_key: uuid.UUID, answer: dict[str, Any]) -> Demonstration:
     try:
-        messages = check_messages(
-            answer.get("messages"), ends_with="assistant", max_chars=slot.project.max_chars
-        )
+        messages = check_messages(answer.get("messages"), ends_with="assistant", max_chars=slot.project.max_chars)
     except MessagesError as error:
         raise Invalid(messages=str(error)) from error
     prompt = slot.item.prompt

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.utils.translation import get_language
 
-from hone.accounts.models import Project, User
+from hone.accounts.models import User
 from hone.markdown import render
 from labeling import guidelines
 from labeling.models import Draft, Slot
@@ -46,5 +46,3 @@ def _answers(slot: Slot) -> list[dict[str, str]]:
         {"letter": letter, "text": texts[index], "html": render(texts[index])}
         for letter, index in zip(LETTERS, slot.order_shown or [], strict=False)
     ]
-
-

@@ -21,7 +21,9 @@ from labeling.export import FORMATS, comparison_lines
 from labeling.models import Demonstration, Guideline, Prompt
 
 INCLUDE_SIMULATED = OpenApiParameter(
-    "include_simulated", OpenApiTypes.BOOL, description="also labels by scripted contractors; left out by default"
+    "include_simulated",
+    OpenApiTypes.BOOL,
+    description="also labels by scripted contractors; left out by default",
 )
 
 

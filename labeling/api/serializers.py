@@ -9,13 +9,31 @@ from labeling.models import Demonstration, Guideline, Prompt, SkipReason
 class ProjectSerializer(serializers.ModelSerializer):
     class Meta:
         model = Project
-        fields = ["id", "slug", "name", "description", "slots_per_item", "lease_seconds", "max_chars", "created_at"]
+        fields = [
+            "id",
+            "slug",
+            "name",
+            "description",
+            "slots_per_item",
+            "lease_seconds",
+            "max_chars",
+            "created_at",
+        ]
 
 
 class PromptSerializer(serializers.ModelSerializer):
     class Meta:
         model = Prompt
-        fields = ["id", "messages", "category", "language", "source", "content_hash", "simulated", "created_at"]
+        fields = [
+            "id",
+            "messages",
+            "category",
+            "language",
+            "source",
+            "content_hash",
+            "simulated",
+            "created_at",
+        ]
 
 
 class DemonstrationSerializer(serializers.ModelSerializer):

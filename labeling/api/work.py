@@ -60,7 +60,8 @@ class Checked(APIView):
 
 class NextView(APIView):
     @extend_schema(
-        request=None, responses={200: serializers.WorkSerializer, 204: OpenApiResponse(description="nothing to do")}
+        request=None,
+        responses={200: serializers.WorkSerializer, 204: OpenApiResponse(description="nothing to do")},
     )
     def post(self, request: Request, slug: str, kind: str) -> Response:
         """Leases the next item of this kind, or renews the one you hold."""

@@ -8,296 +8,674 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('accounts', '0001_initial'),
+        ("accounts", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Batch',
+            name="Batch",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('write', 'Write'), ('rank', 'Rank')], max_length=8)),
-                ('name', models.CharField(max_length=120)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('closed_at', models.DateTimeField(blank=True, null=True)),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='batches', to='accounts.project')),
+                (
+                    "id",
+                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
+                ),
+                ("kind", models.CharField(choices=[("write", "Write"), ("rank", "Rank")], max_length=8)),
+                ("name", models.CharField(max_length=120)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("closed_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="batches",
+                        to="accounts.project",
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'batches',
-                'ordering': ['-id'],
+                "verbose_name_plural": "batches",
+                "ordering": ["-id"],
             },
         ),
         migrations.CreateModel(
-            name='Guideline',
+            name="Guideline",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('number', models.PositiveIntegerField(verbose_name='version')),
-                ('title', models.CharField(max_length=160, verbose_name='title')),
-                ('body', models.TextField(help_text='Markdown. Headings make the table of contents.', verbose_name='text')),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('published_at', models.DateTimeField(blank=True, null=True)),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='guidelines', to='accounts.project')),
-                ('published_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
+                (
+                    "id",
+                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
+                ),
+                ("number", models.PositiveIntegerField(verbose_name="version")),
+                ("title", models.CharField(max_length=160, verbose_name="title")),
+                (
+                    "body",
+                    models.TextField(help_text="Markdown. Headings make the table of contents.", verbose_name="text"),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("published_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="guidelines",
+                        to="accounts.project",
+                    ),
+                ),
+                (
+                    "published_by",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-number'],
+                "ordering": ["-number"],
             },
         ),
         migrations.CreateModel(
-            name='Item',
+            name="Item",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('write', 'Write'), ('rank', 'Rank')], max_length=8)),
-                ('priority', models.SmallIntegerField(default=0)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('batch', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='items', to='labeling.batch')),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='items', to='accounts.project')),
+                (
+                    "id",
+                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
+                ),
+                ("kind", models.CharField(choices=[("write", "Write"), ("rank", "Rank")], max_length=8)),
+                ("priority", models.SmallIntegerField(default=0)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "batch",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="items", to="labeling.batch"
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="items",
+                        to="accounts.project",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['id'],
+                "ordering": ["id"],
             },
         ),
         migrations.CreateModel(
-            name='Draft',
+            name="Draft",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('content', models.JSONField()),
-                ('saved_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('author', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='drafts', to=settings.AUTH_USER_MODEL)),
-                ('item', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='drafts', to='labeling.item')),
+                (
+                    "id",
+                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
+                ),
+                ("content", models.JSONField()),
+                ("saved_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                (
+                    "author",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="drafts",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "item",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="drafts", to="labeling.item"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Completion',
+            name="Completion",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('index', models.PositiveSmallIntegerField()),
-                ('text', models.TextField()),
-                ('item', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='completions', to='labeling.item')),
+                (
+                    "id",
+                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
+                ),
+                ("index", models.PositiveSmallIntegerField()),
+                ("text", models.TextField()),
+                (
+                    "item",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="completions",
+                        to="labeling.item",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['item', 'index'],
+                "ordering": ["item", "index"],
             },
         ),
         migrations.CreateModel(
-            name='Prompt',
+            name="Prompt",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('messages', models.JSONField(help_text='[{role: system|user|assistant, content: text}], the last a user turn')),
-                ('category', models.CharField(choices=[('generation', 'Generation'), ('open_qa', 'Open QA'), ('brainstorming', 'Brainstorming'), ('chat', 'Chat'), ('rewrite', 'Rewrite'), ('summarization', 'Summarisation'), ('classification', 'Classification'), ('other', 'Other'), ('closed_qa', 'Closed QA'), ('extraction', 'Extraction')], default='other', max_length=20, verbose_name='category')),
-                ('language', models.CharField(default='en', max_length=16, verbose_name='language')),
-                ('source', models.CharField(blank=True, max_length=120, verbose_name='source')),
-                ('content_hash', models.CharField(max_length=64)),
-                ('simulated', models.BooleanField(default=False)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('author', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='prompts', to='accounts.project')),
+                (
+                    "id",
+                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
+                ),
+                (
+                    "messages",
+                    models.JSONField(help_text="[{role: system|user|assistant, content: text}], the last a user turn"),
+                ),
+                (
+                    "category",
+                    models.CharField(
+                        choices=[
+                            ("generation", "Generation"),
+                            ("open_qa", "Open QA"),
+                            ("brainstorming", "Brainstorming"),
+                            ("chat", "Chat"),
+                            ("rewrite", "Rewrite"),
+                            ("summarization", "Summarisation"),
+                            ("classification", "Classification"),
+                            ("other", "Other"),
+                            ("closed_qa", "Closed QA"),
+                            ("extraction", "Extraction"),
+                        ],
+                        default="other",
+                        max_length=20,
+                        verbose_name="category",
+                    ),
+                ),
+                ("language", models.CharField(default="en", max_length=16, verbose_name="language")),
+                ("source", models.CharField(blank=True, max_length=120, verbose_name="source")),
+                ("content_hash", models.CharField(max_length=64)),
+                ("simulated", models.BooleanField(default=False)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "author",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="prompts",
+                        to="accounts.project",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['id'],
+                "ordering": ["id"],
             },
         ),
         migrations.AddField(
-            model_name='item',
-            name='prompt',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='items', to='labeling.prompt'),
+            model_name="item",
+            name="prompt",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="items",
+                to="labeling.prompt",
+            ),
         ),
         migrations.CreateModel(
-            name='Ranking',
+            name="Ranking",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('note', models.TextField(blank=True)),
-                ('active_seconds', models.PositiveIntegerField(default=0, help_text='seconds the page was in use')),
-                ('simulated', models.BooleanField(default=False, help_text='made by a scripted contractor')),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('tiers', models.JSONField(help_text='[[completion index, …], …], best first; all acceptable ones')),
-                ('unacceptable', models.JSONField(default=list, help_text='[completion index, …]')),
-                ('order_shown', models.JSONField(help_text='completion indexes in the order shown to this person')),
-                ('moved', models.BooleanField(default=True, help_text='the order differs from the one shown')),
-                ('client_key', models.UUIDField(unique=True)),
-                ('author', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('guideline', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='labeling.guideline')),
-                ('item', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='rankings', to='labeling.item')),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='accounts.project')),
-                ('prompt', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='rankings', to='labeling.prompt')),
+                (
+                    "id",
+                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
+                ),
+                ("note", models.TextField(blank=True)),
+                (
+                    "active_seconds",
+                    models.PositiveIntegerField(default=0, help_text="seconds the page was in use"),
+                ),
+                ("simulated", models.BooleanField(default=False, help_text="made by a scripted contractor")),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "tiers",
+                    models.JSONField(help_text="[[completion index, …], …], best first; all acceptable ones"),
+                ),
+                ("unacceptable", models.JSONField(default=list, help_text="[completion index, …]")),
+                (
+                    "order_shown",
+                    models.JSONField(help_text="completion indexes in the order shown to this person"),
+                ),
+                (
+                    "moved",
+                    models.BooleanField(default=True, help_text="the order differs from the one shown"),
+                ),
+                ("client_key", models.UUIDField(unique=True)),
+                (
+                    "author",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "guideline",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="labeling.guideline",
+                    ),
+                ),
+                (
+                    "item",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="rankings",
+                        to="labeling.item",
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="accounts.project"
+                    ),
+                ),
+                (
+                    "prompt",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="rankings",
+                        to="labeling.prompt",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['id'],
+                "ordering": ["id"],
             },
         ),
         migrations.CreateModel(
-            name='Comparison',
+            name="Comparison",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('margin', models.PositiveSmallIntegerField(help_text='tiers between the two; 1 is the next tier')),
-                ('chosen_acceptable', models.BooleanField(default=True)),
-                ('rejected_acceptable', models.BooleanField(default=True)),
-                ('simulated', models.BooleanField(default=False)),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='comparisons', to='accounts.project')),
-                ('chosen', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='labeling.completion')),
-                ('rejected', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='labeling.completion')),
-                ('prompt', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='comparisons', to='labeling.prompt')),
-                ('ranking', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='comparisons', to='labeling.ranking')),
+                (
+                    "id",
+                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
+                ),
+                (
+                    "margin",
+                    models.PositiveSmallIntegerField(help_text="tiers between the two; 1 is the next tier"),
+                ),
+                ("chosen_acceptable", models.BooleanField(default=True)),
+                ("rejected_acceptable", models.BooleanField(default=True)),
+                ("simulated", models.BooleanField(default=False)),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="comparisons",
+                        to="accounts.project",
+                    ),
+                ),
+                (
+                    "chosen",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="labeling.completion",
+                    ),
+                ),
+                (
+                    "rejected",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="labeling.completion",
+                    ),
+                ),
+                (
+                    "prompt",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="comparisons",
+                        to="labeling.prompt",
+                    ),
+                ),
+                (
+                    "ranking",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="comparisons",
+                        to="labeling.ranking",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['id'],
+                "ordering": ["id"],
             },
         ),
         migrations.CreateModel(
-            name='Skip',
+            name="Skip",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('reason', models.CharField(choices=[('unclear', 'The prompt cannot be understood'), ('expertise', 'It needs knowledge that I do not have'), ('language', 'I do not read this language well enough'), ('harmful', 'It is distressing or unlawful'), ('broken', 'Something is broken on the page'), ('other', 'Another reason')], max_length=20)),
-                ('note', models.TextField(blank=True)),
-                ('simulated', models.BooleanField(default=False)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('author', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='skips', to=settings.AUTH_USER_MODEL)),
-                ('item', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='skips', to='labeling.item')),
+                (
+                    "id",
+                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
+                ),
+                (
+                    "reason",
+                    models.CharField(
+                        choices=[
+                            ("unclear", "The prompt cannot be understood"),
+                            ("expertise", "It needs knowledge that I do not have"),
+                            ("language", "I do not read this language well enough"),
+                            ("harmful", "It is distressing or unlawful"),
+                            ("broken", "Something is broken on the page"),
+                            ("other", "Another reason"),
+                        ],
+                        max_length=20,
+                    ),
+                ),
+                ("note", models.TextField(blank=True)),
+                ("simulated", models.BooleanField(default=False)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "author",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="skips",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "item",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="skips", to="labeling.item"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Slot',
+            name="Slot",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('write', 'Write'), ('rank', 'Rank')], max_length=8)),
-                ('priority', models.SmallIntegerField(default=0)),
-                ('index', models.PositiveSmallIntegerField()),
-                ('draw', models.FloatField()),
-                ('state', models.CharField(choices=[('open', 'Open'), ('leased', 'Leased'), ('submitted', 'Submitted')], default='open', max_length=10)),
-                ('lease_token', models.UUIDField(blank=True, null=True)),
-                ('leased_at', models.DateTimeField(blank=True, null=True)),
-                ('lease_expires_at', models.DateTimeField(blank=True, null=True)),
-                ('order_shown', models.JSONField(blank=True, help_text='completion indexes in the order shown', null=True)),
-                ('submitted_at', models.DateTimeField(blank=True, null=True)),
-                ('holder', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='slots', to=settings.AUTH_USER_MODEL)),
-                ('item', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='slots', to='labeling.item')),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='accounts.project')),
+                (
+                    "id",
+                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
+                ),
+                ("kind", models.CharField(choices=[("write", "Write"), ("rank", "Rank")], max_length=8)),
+                ("priority", models.SmallIntegerField(default=0)),
+                ("index", models.PositiveSmallIntegerField()),
+                ("draw", models.FloatField()),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[("open", "Open"), ("leased", "Leased"), ("submitted", "Submitted")],
+                        default="open",
+                        max_length=10,
+                    ),
+                ),
+                ("lease_token", models.UUIDField(blank=True, null=True)),
+                ("leased_at", models.DateTimeField(blank=True, null=True)),
+                ("lease_expires_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "order_shown",
+                    models.JSONField(blank=True, help_text="completion indexes in the order shown", null=True),
+                ),
+                ("submitted_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "holder",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="slots",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "item",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="slots", to="labeling.item"
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.project"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['id'],
+                "ordering": ["id"],
             },
         ),
         migrations.AddField(
-            model_name='ranking',
-            name='slot',
-            field=models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='ranking', to='labeling.slot'),
+            model_name="ranking",
+            name="slot",
+            field=models.OneToOneField(
+                on_delete=django.db.models.deletion.PROTECT, related_name="ranking", to="labeling.slot"
+            ),
         ),
         migrations.CreateModel(
-            name='Demonstration',
+            name="Demonstration",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('note', models.TextField(blank=True)),
-                ('active_seconds', models.PositiveIntegerField(default=0, help_text='seconds the page was in use')),
-                ('simulated', models.BooleanField(default=False, help_text='made by a scripted contractor')),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('messages', models.JSONField(help_text="the prompt's messages, then turns up to the last assistant turn")),
-                ('client_key', models.UUIDField(blank=True, null=True, unique=True)),
-                ('content_hash', models.CharField(max_length=64)),
-                ('author', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='accounts.project')),
-                ('guideline', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='labeling.guideline')),
-                ('prompt', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='demonstrations', to='labeling.prompt')),
-                ('slot', models.OneToOneField(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='demonstration', to='labeling.slot')),
+                (
+                    "id",
+                    models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
+                ),
+                ("note", models.TextField(blank=True)),
+                (
+                    "active_seconds",
+                    models.PositiveIntegerField(default=0, help_text="seconds the page was in use"),
+                ),
+                ("simulated", models.BooleanField(default=False, help_text="made by a scripted contractor")),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "messages",
+                    models.JSONField(help_text="the prompt's messages, then turns up to the last assistant turn"),
+                ),
+                ("client_key", models.UUIDField(blank=True, null=True, unique=True)),
+                ("content_hash", models.CharField(max_length=64)),
+                (
+                    "author",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="accounts.project"
+                    ),
+                ),
+                (
+                    "guideline",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="labeling.guideline",
+                    ),
+                ),
+                (
+                    "prompt",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="demonstrations",
+                        to="labeling.prompt",
+                    ),
+                ),
+                (
+                    "slot",
+                    models.OneToOneField(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="demonstration",
+                        to="labeling.slot",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['id'],
+                "ordering": ["id"],
             },
         ),
         migrations.AddConstraint(
-            model_name='guideline',
-            constraint=models.UniqueConstraint(fields=('project', 'number'), name='guideline_number_once'),
+            model_name="guideline",
+            constraint=models.UniqueConstraint(fields=("project", "number"), name="guideline_number_once"),
         ),
         migrations.AddConstraint(
-            model_name='guideline',
-            constraint=models.UniqueConstraint(condition=models.Q(('published_at', None)), fields=('project',), name='guideline_one_draft'),
+            model_name="guideline",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("published_at", None)), fields=("project",), name="guideline_one_draft"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='draft',
-            constraint=models.UniqueConstraint(fields=('item', 'author'), name='draft_once'),
+            model_name="draft",
+            constraint=models.UniqueConstraint(fields=("item", "author"), name="draft_once"),
         ),
         migrations.AddConstraint(
-            model_name='completion',
-            constraint=models.UniqueConstraint(fields=('item', 'index'), name='completion_index_once'),
+            model_name="completion",
+            constraint=models.UniqueConstraint(fields=("item", "index"), name="completion_index_once"),
         ),
         migrations.AddIndex(
-            model_name='prompt',
-            index=models.Index(fields=['project', 'category'], name='prompt_by_category'),
+            model_name="prompt",
+            index=models.Index(fields=["project", "category"], name="prompt_by_category"),
         ),
         migrations.AddIndex(
-            model_name='prompt',
-            index=django.contrib.postgres.indexes.GinIndex(fields=['messages'], name='prompt_messages', opclasses=['jsonb_path_ops']),
+            model_name="prompt",
+            index=django.contrib.postgres.indexes.GinIndex(
+                fields=["messages"], name="prompt_messages", opclasses=["jsonb_path_ops"]
+            ),
         ),
         migrations.AddConstraint(
-            model_name='prompt',
-            constraint=models.UniqueConstraint(fields=('project', 'content_hash'), name='prompt_once'),
+            model_name="prompt",
+            constraint=models.UniqueConstraint(fields=("project", "content_hash"), name="prompt_once"),
         ),
         migrations.AddConstraint(
-            model_name='prompt',
-            constraint=models.CheckConstraint(condition=models.Q(('category__in', ['generation', 'open_qa', 'brainstorming', 'chat', 'rewrite', 'summarization', 'classification', 'other', 'closed_qa', 'extraction'])), name='prompt_category_known'),
+            model_name="prompt",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    (
+                        "category__in",
+                        [
+                            "generation",
+                            "open_qa",
+                            "brainstorming",
+                            "chat",
+                            "rewrite",
+                            "summarization",
+                            "classification",
+                            "other",
+                            "closed_qa",
+                            "extraction",
+                        ],
+                    )
+                ),
+                name="prompt_category_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='item',
-            constraint=models.CheckConstraint(condition=models.Q(('kind', 'write'), ('prompt__isnull', False), _connector='OR'), name='item_rank_has_prompt'),
+            model_name="item",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("kind", "write"), ("prompt__isnull", False), _connector="OR"),
+                name="item_rank_has_prompt",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='item',
-            constraint=models.UniqueConstraint(fields=('batch', 'prompt'), name='item_prompt_once_a_batch'),
+            model_name="item",
+            constraint=models.UniqueConstraint(fields=("batch", "prompt"), name="item_prompt_once_a_batch"),
         ),
         migrations.AddIndex(
-            model_name='comparison',
-            index=models.Index(fields=['project', 'simulated', 'id'], name='comparison_export'),
+            model_name="comparison",
+            index=models.Index(fields=["project", "simulated", "id"], name="comparison_export"),
         ),
         migrations.AddConstraint(
-            model_name='comparison',
-            constraint=models.UniqueConstraint(fields=('ranking', 'chosen', 'rejected'), name='comparison_once'),
+            model_name="comparison",
+            constraint=models.UniqueConstraint(fields=("ranking", "chosen", "rejected"), name="comparison_once"),
         ),
         migrations.AddConstraint(
-            model_name='comparison',
-            constraint=models.CheckConstraint(condition=models.Q(('chosen', models.F('rejected')), _negated=True), name='comparison_of_two_answers'),
+            model_name="comparison",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("chosen", models.F("rejected")), _negated=True),
+                name="comparison_of_two_answers",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='skip',
-            constraint=models.UniqueConstraint(fields=('item', 'author'), name='skip_once'),
+            model_name="skip",
+            constraint=models.UniqueConstraint(fields=("item", "author"), name="skip_once"),
         ),
         migrations.AddIndex(
-            model_name='slot',
-            index=models.Index(condition=models.Q(('state', 'open')), fields=['project', 'kind', '-priority', 'draw', 'index'], name='slot_next_open'),
+            model_name="slot",
+            index=models.Index(
+                condition=models.Q(("state", "open")),
+                fields=["project", "kind", "-priority", "draw", "index"],
+                name="slot_next_open",
+            ),
         ),
         migrations.AddIndex(
-            model_name='slot',
-            index=models.Index(condition=models.Q(('state', 'leased')), fields=['lease_expires_at'], name='slot_lease_expiry'),
+            model_name="slot",
+            index=models.Index(
+                condition=models.Q(("state", "leased")), fields=["lease_expires_at"], name="slot_lease_expiry"
+            ),
         ),
         migrations.AddIndex(
-            model_name='slot',
-            index=models.Index(condition=models.Q(('state', 'leased')), fields=['holder', 'project', 'kind'], name='slot_held'),
+            model_name="slot",
+            index=models.Index(
+                condition=models.Q(("state", "leased")),
+                fields=["holder", "project", "kind"],
+                name="slot_held",
+            ),
         ),
         migrations.AddIndex(
-            model_name='slot',
-            index=models.Index(condition=models.Q(('state', 'submitted')), fields=['holder', 'submitted_at'], name='slot_done'),
+            model_name="slot",
+            index=models.Index(
+                condition=models.Q(("state", "submitted")),
+                fields=["holder", "submitted_at"],
+                name="slot_done",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='slot',
-            constraint=models.UniqueConstraint(fields=('item', 'index'), name='slot_index_once'),
+            model_name="slot",
+            constraint=models.UniqueConstraint(fields=("item", "index"), name="slot_index_once"),
         ),
         migrations.AddConstraint(
-            model_name='slot',
-            constraint=models.UniqueConstraint(condition=models.Q(('holder__isnull', False)), fields=('item', 'holder'), name='slot_holder_once'),
+            model_name="slot",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("holder__isnull", False)),
+                fields=("item", "holder"),
+                name="slot_holder_once",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='slot',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('holder', None), ('lease_token', None), ('state', 'open'), ('submitted_at', None)), models.Q(('holder__isnull', False), ('lease_expires_at__isnull', False), ('lease_token__isnull', False), ('state', 'leased'), ('submitted_at', None)), models.Q(('holder__isnull', False), ('state', 'submitted'), ('submitted_at__isnull', False)), _connector='OR'), name='slot_state_consistent'),
+            model_name="slot",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("holder", None), ("lease_token", None), ("state", "open"), ("submitted_at", None)),
+                    models.Q(
+                        ("holder__isnull", False),
+                        ("lease_expires_at__isnull", False),
+                        ("lease_token__isnull", False),
+                        ("state", "leased"),
+                        ("submitted_at", None),
+                    ),
+                    models.Q(("holder__isnull", False), ("state", "submitted"), ("submitted_at__isnull", False)),
+                    _connector="OR",
+                ),
+                name="slot_state_consistent",
+            ),
         ),
         migrations.AddIndex(
-            model_name='ranking',
-            index=models.Index(fields=['project', 'simulated', 'id'], name='ranking_export'),
+            model_name="ranking",
+            index=models.Index(fields=["project", "simulated", "id"], name="ranking_export"),
         ),
         migrations.AddIndex(
-            model_name='demonstration',
-            index=models.Index(fields=['project', 'simulated', 'id'], name='demonstration_export'),
+            model_name="demonstration",
+            index=models.Index(fields=["project", "simulated", "id"], name="demonstration_export"),
         ),
     ]

@@ -27,9 +27,7 @@ class Label(models.Model):
 class Demonstration(Label):
     """A conversation whose last turn a person wrote to the spec. Imported ones have no slot."""
 
-    slot = models.OneToOneField(
-        Slot, null=True, blank=True, on_delete=models.PROTECT, related_name="demonstration"
-    )
+    slot = models.OneToOneField(Slot, null=True, blank=True, on_delete=models.PROTECT, related_name="demonstration")
     prompt = models.ForeignKey(Prompt, on_delete=models.PROTECT, related_name="demonstrations")
     messages = models.JSONField(help_text="the prompt's messages, then turns up to the last assistant turn")
     client_key = models.UUIDField(unique=True, null=True, blank=True)
@@ -84,9 +82,7 @@ class Comparison(models.Model):
         ordering = ["id"]
         constraints = [
             models.UniqueConstraint(fields=["ranking", "chosen", "rejected"], name="comparison_once"),
-            models.CheckConstraint(
-                condition=~models.Q(chosen=models.F("rejected")), name="comparison_of_two_answers"
-            ),
+            models.CheckConstraint(condition=~models.Q(chosen=models.F("rejected")), name="comparison_of_two_answers"),
         ]
         indexes = [models.Index(fields=["project", "simulated", "id"], name="comparison_export")]
 

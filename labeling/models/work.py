@@ -125,15 +125,9 @@ class Slot(models.Model):
                 condition=models.Q(state="open"),
                 name="slot_next_open",
             ),
-            models.Index(
-                fields=["lease_expires_at"], condition=models.Q(state="leased"), name="slot_lease_expiry"
-            ),
-            models.Index(
-                fields=["holder", "project", "kind"], condition=models.Q(state="leased"), name="slot_held"
-            ),
-            models.Index(
-                fields=["holder", "submitted_at"], condition=models.Q(state="submitted"), name="slot_done"
-            ),
+            models.Index(fields=["lease_expires_at"], condition=models.Q(state="leased"), name="slot_lease_expiry"),
+            models.Index(fields=["holder", "project", "kind"], condition=models.Q(state="leased"), name="slot_held"),
+            models.Index(fields=["holder", "submitted_at"], condition=models.Q(state="submitted"), name="slot_done"),
         ]
 
     def __str__(self) -> str:

@@ -28,9 +28,7 @@ def guideline_edit(request: HttpRequest, slug: str) -> HttpResponse:
     project = access.project_for(user, slug, roles=access.MANAGERS)
     draft = project.guidelines.filter(published_at=None).first()
     start = draft or guidelines.current(project)
-    form = GuidelineForm(
-        request.POST or None, initial={"title": start.title, "body": start.body} if start else None
-    )
+    form = GuidelineForm(request.POST or None, initial={"title": start.title, "body": start.body} if start else None)
     if request.method == "POST" and form.is_valid():
         draft = guidelines.save_draft(project=project, **form.cleaned_data)
         if request.POST.get("action") == "publish":
@@ -80,11 +78,7 @@ def import_file(request: HttpRequest, slug: str) -> HttpResponse:
     context: dict[str, object] = {"project": project, "form": form}
     if request.method == "POST" and form.is_valid():
         file = form.cleaned_data["file"]
-        load = (
-            importing.import_prompts
-            if form.cleaned_data["kind"] == "prompts"
-            else importing.import_demonstrations
-        )
+        load = importing.import_prompts if form.cleaned_data["kind"] == "prompts" else importing.import_demonstrations
         try:
             context["result"] = load(project=project, file=file.file, name=file.name, actor=user)
         except importing.ImportRefused as error:
@@ -113,9 +107,7 @@ def members(request: HttpRequest, slug: str) -> HttpResponse:
                 record(f"member.{request.POST['action']}d", found, actor=user)
             return redirect("labeling:members", slug=slug)
     memberships = project.memberships.select_related("user").order_by("user__username")
-    return render(
-        request, "labeling/members.html", {"project": project, "memberships": memberships, "form": form}
-    )
+    return render(request, "labeling/members.html", {"project": project, "memberships": memberships, "form": form})
 
 
 @login_required

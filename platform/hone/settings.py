@@ -128,9 +128,7 @@ TEMPLATES = [
     }
 ]
 
-DATABASES = {
-    "default": _database(env.text("DATABASE_URL") or _embedded("DATABASE_URL") or "postgresql:///hone")
-}
+DATABASES = {"default": _database(env.text("DATABASE_URL") or _embedded("DATABASE_URL") or "postgresql:///hone")}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Accounts ----------------------------------------------------------------------------------------------------
@@ -160,6 +158,8 @@ AXES_LOCKOUT_CALLABLE = "hone.accounts.views.locked_out"
 AXES_VERBOSE = False
 
 KNOX_TOKEN_MODEL = "accounts.ApiToken"
+# knox's own migrations make its table even where the model is swapped for ours; an unused table helps nobody.
+MIGRATION_MODULES: dict[str, str | None] = {"knox": None}
 REST_KNOX = {
     "TOKEN_TTL": None,
     "TOKEN_PREFIX": "hone_",

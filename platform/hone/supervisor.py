@@ -32,7 +32,16 @@ def commands(*, address: str) -> list[Command]:
     python = sys.executable
     celery = [python, "-m", "celery", "-A", "hone.celery"]
     # Threads: a task only watches a trainer in a process of its own, and a shutdown signal reaches every task.
-    worker = [*celery, "worker", "--loglevel", "INFO", "--pool", "threads", "--without-mingle", "--without-gossip"]
+    worker = [
+        *celery,
+        "worker",
+        "--loglevel",
+        "INFO",
+        "--pool",
+        "threads",
+        "--without-mingle",
+        "--without-gossip",
+    ]
     return [
         Command(
             "web",
@@ -54,6 +63,7 @@ class Supervisor:
     services: embedded.Services | None = None
     _children: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     _commands: dict[str, Command] = field(default_factory=dict)
+    _started: dict[str, float] = field(default_factory=dict)
     _stopping: threading.Event = field(default_factory=threading.Event)
 
     def start_services(self) -> dict[str, str]:
@@ -83,6 +93,7 @@ class Supervisor:
 
     def run(self, command: Command) -> None:
         self._commands[command.name] = command
+        self._started[command.name] = time.monotonic()
         with self.log(command.name).open("ab") as output:
             self._children[command.name] = subprocess.Popen(
                 command.argv,
@@ -93,11 +104,16 @@ class Supervisor:
             )
 
     def watch(self) -> None:
-        """Restarts children that ended, until stop() is called. A child that fails at once waits a second."""
+        """Restarts children that ended, until stop() is called."""
         while not self._stopping.wait(1.0):
-            for name, child in list(self._children.items()):
-                if child.poll() is not None and not self._stopping.is_set():
-                    self.run(self._commands[name])
+            self.restart_ended()
+
+    def restart_ended(self) -> None:
+        """Starts children again that have ended, each at most once a second."""
+        now = time.monotonic()
+        for name, child in list(self._children.items()):
+            if child.poll() is not None and now - self._started[name] > 1.0 and not self._stopping.is_set():
+                self.run(self._commands[name])
 
     def stop(self) -> None:
         """Ends every child's process group (TERM, then KILL after 20 s), then the servers. Safe to call twice."""
@@ -163,7 +179,10 @@ def main() -> None:
         address = free_address(host, int(port or 8000))
         for command in commands(address=address):
             supervisor.run(command)
-        print(f"Hone is at http://{address}/ (Ctrl-C stops it; logs are in {supervisor.var / 'log'})", flush=True)
+        print(
+            f"Hone is at http://{address}/ (Ctrl-C stops it; logs are in {supervisor.var / 'log'})",
+            flush=True,
+        )
         supervisor.watch()
     except KeyboardInterrupt:
         pass

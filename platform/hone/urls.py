@@ -11,7 +11,11 @@ from labeling.views import home
 
 site = [
     path("", home, name="home"),
-    path("login/", auth.LoginView.as_view(template_name="hone/login.html", redirect_authenticated_user=True), name="login"),
+    path(
+        "login/",
+        auth.LoginView.as_view(template_name="hone/login.html", redirect_authenticated_user=True),
+        name="login",
+    ),
     path("logout/", auth.LogoutView.as_view(), name="logout"),
     path("account/", accounts.account, name="account"),
     path("account/tokens/<str:token_key>/delete/", accounts.delete_token, name="token_delete"),

@@ -22,11 +22,7 @@ ANYONE = (MANAGER, REVIEWER, CONTRACTOR)
 
 def role_in(user: User, project: Project) -> str | None:
     """The user's active role; staff without a membership count as managers."""
-    role = (
-        Membership.objects.filter(user=user, project=project, is_active=True)
-        .values_list("role", flat=True)
-        .first()
-    )
+    role = Membership.objects.filter(user=user, project=project, is_active=True).values_list("role", flat=True).first()
     if user.is_staff:
         return MANAGER
     return role

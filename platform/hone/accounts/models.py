@@ -12,7 +12,9 @@ class User(AbstractUser):
 
     display_name = models.CharField(_("display name"), max_length=100, blank=True)
     is_simulated = models.BooleanField(
-        _("simulated"), default=False, help_text=_("A scripted contractor: its labels stay apart from people's.")
+        _("simulated"),
+        default=False,
+        help_text=_("A scripted contractor: its labels stay apart from people's."),
     )
 
     @property
@@ -79,7 +81,8 @@ class Membership(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["user", "project"], name="membership_once"),
             models.CheckConstraint(
-                condition=models.Q(role__in=["manager", "reviewer", "contractor"]), name="membership_role_known"
+                condition=models.Q(role__in=["manager", "reviewer", "contractor"]),
+                name="membership_role_known",
             ),
         ]
 

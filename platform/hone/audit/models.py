@@ -27,6 +27,4 @@ class Event(models.Model):
 
 def record(verb: str, target: models.Model, *, actor: Any = None, **detail: Any) -> Event:
     """Writes one event inside the caller's transaction: it lands with the change, or not at all."""
-    return Event.objects.create(
-        actor=actor, verb=verb, target=f"{target._meta.model_name}:{target.pk}", detail=detail
-    )
+    return Event.objects.create(actor=actor, verb=verb, target=f"{target._meta.model_name}:{target.pk}", detail=detail)

@@ -1,0 +1,47 @@
+// One way to call the API: JSON in, JSON out, the CSRF header, and an error that says what happened.
+export class ApiError extends Error {
+  constructor(status, body) {
+    super(body?.detail || `HTTP ${status}`);
+    this.status = status;
+    this.code = body?.code || "";
+    this.errors = body?.errors || null;
+  }
+}
+
+// fetch() itself failed: no network, or the server is down.
+export class Offline extends Error {}
+
+function csrfToken() {
+  const cookie = document.cookie.match(/(?:^|; )csrftoken=([^;]+)/);
+  return cookie ? decodeURIComponent(cookie[1]) : document.querySelector('meta[name="csrf-token"]')?.content || "";
+}
+
+export async function call(method, path, body, { keepalive = false } = {}) {
+  let response;
+  try {
+    response = await fetch(path, {
+      method,
+      keepalive,
+      credentials: "same-origin",
+      headers: { "Content-Type": "application/json", Accept: "application/json", "X-CSRFToken": csrfToken() },
+      body: body === undefined ? undefined : JSON.stringify(body),
+    });
+  } catch (error) {
+    throw new Offline(error.message);
+  }
+  if (response.status === 204) return null;
+  const data = await response.json().catch(() => null);
+  if (response.status >= 502 && response.status <= 504) throw new Offline(`HTTP ${response.status}`);
+  if (!response.ok) throw new ApiError(response.status, data);
+  return data;
+}
+
+export const work = {
+  next: (project, kind) => call("POST", `/api/v1/projects/${encodeURIComponent(project)}/work/${kind}/next/`, {}),
+  renew: (slot, leaseToken) => call("POST", `/api/v1/work/${slot}/renew/`, { lease_token: leaseToken }),
+  saveDraft: (slot, content, options) => call("PUT", `/api/v1/work/${slot}/draft/`, { content }, options),
+  submit: (slot, body) => call("POST", `/api/v1/work/${slot}/submit/`, body),
+  skip: (slot, body) => call("POST", `/api/v1/work/${slot}/skip/`, body),
+};
+
+export const preview = (text) => call("POST", "/api/v1/preview/", { text });

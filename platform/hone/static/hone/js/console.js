@@ -1,0 +1,111 @@
+// The console's pages: polled parts that change in place, times in the reader's zone, tables as CSV.
+import { morph } from "./console-morph.js";
+import { toast } from "./toast.js";
+
+const root = document.documentElement;
+
+// Times --------------------------------------------------------------------------------------------------------
+const language = root.lang || undefined;
+const clock = new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit" });
+const calendar = new Intl.DateTimeFormat(language, { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit" });
+
+function localTimes(part) {
+  for (const time of part.querySelectorAll("time[data-at]")) {
+    const at = new Date(time.dateTime);
+    if (!Number.isNaN(at.valueOf())) time.textContent = (time.dataset.at === "time" ? clock : calendar).format(at);
+  }
+}
+localTimes(document);
+
+// Polled parts: hx-swap="calm" writes only what differs, so focus, selection, open folds and dialogs stay. --------
+const said = document.querySelector("[data-said]");
+const lost = document.querySelector("[data-lost]");
+
+function atEnd(box) {
+  return box.scrollHeight - box.scrollTop - box.clientHeight < 24;
+}
+
+function calm(target, fragment) {
+  const fresh = fragment.firstElementChild;
+  if (!fresh) return [target];
+  localTimes(fragment);
+  const following = [...target.querySelectorAll("[data-follow]")].filter(atEnd).map((box) => box.id);
+  const before = target.dataset.say;
+  morph(target, fresh);
+  for (const id of following) toEnd(document.getElementById(id));
+  if (said && target.dataset.say !== before) said.textContent = target.dataset.say ?? "";
+  document.dispatchEvent(new CustomEvent("console:changed"));
+  return [target];
+}
+
+function toEnd(box) {
+  if (box) box.scrollTop = box.scrollHeight;
+}
+for (const box of document.querySelectorAll("[data-follow]")) toEnd(box);
+
+htmx.defineExtension("calm", {
+  isInlineSwap: (style) => style === "calm",
+  handleSwap: (style, target, fragment) => (style === "calm" ? calm(target, fragment) : false),
+});
+
+// A hidden tab asks for nothing.
+document.addEventListener("htmx:beforeRequest", (event) => {
+  if (document.hidden && event.target.hasAttribute("data-live")) event.preventDefault();
+});
+const setLost = (isLost) => lost?.toggleAttribute("hidden", !isLost);
+document.addEventListener("htmx:afterRequest", (event) => {
+  if (event.target.hasAttribute("data-live")) setLost(!event.detail.successful);
+});
+// A login page in place of the polled part: the session has ended.
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const { xhr, requestConfig } = event.detail;
+  if (xhr.responseURL && new URL(xhr.responseURL).pathname !== new URL(requestConfig.path, location.href).pathname) {
+    event.detail.shouldSwap = false;
+    location.reload();
+  }
+});
+
+// A stage of the strip opens its details. --------------------------------------------------------------------------
+function openFromAddress() {
+  const name = decodeURIComponent(location.hash.slice(1));
+  const found = name && document.getElementById(name);
+  if (found instanceof HTMLDetailsElement) {
+    found.open = true;
+    found.scrollIntoView({ block: "start" });
+    found.querySelector("summary").focus({ preventScroll: true });
+  }
+}
+addEventListener("hashchange", openFromAddress);
+document.addEventListener("click", (event) => {
+  const box = event.target.closest('.stage-box[href^="#"]');
+  if (box && box.getAttribute("href") === location.hash) openFromAddress();
+});
+openFromAddress();
+
+// Tables as CSV. ---------------------------------------------------------------------------------------------------
+export function csv(rows) {
+  const cell = (value) => (/[",\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
+  return rows.map((row) => row.map((value) => cell(String(value))).join(",")).join("\n") + "\n";
+}
+
+export async function copyText(text, words) {
+  try {
+    await navigator.clipboard.writeText(text);
+    toast(words, { state: "done" });
+  } catch {
+    // Clipboard needs a secure context; a file does as well.
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
+    link.download = "table.csv";
+    link.click();
+    URL.revokeObjectURL(link.href);
+  }
+}
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-csv]");
+  if (!button) return;
+  const rows = [...document.getElementById(button.dataset.csv).rows];
+  const text = (cell) => cell.dataset.csvValue ?? cell.innerText.trim().replace(/\s+/g, " ");
+  copyText(csv(rows.filter((row) => !row.hasAttribute("data-extra")).map((row) => [...row.cells].map(text))), button.dataset.copied);
+});

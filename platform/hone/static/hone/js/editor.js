@@ -1,0 +1,120 @@
+// One message being written: textarea that grows, counts, Markdown preview, its own errors.
+import { preview } from "./api.js";
+import { bidi } from "./bidi.js";
+import { many, number, t } from "./strings.js";
+
+const template = document.getElementById("editor-template");
+const grows = CSS.supports("field-sizing", "content");
+const words = Intl.Segmenter ? new Intl.Segmenter(undefined, { granularity: "word" }) : null;
+let made = 0;
+
+export class Editor {
+  constructor({ role, content = "", limits, label, removable = false, onChange, onRemove }) {
+    Object.assign(this, { role, limits, onChange });
+    this.box = template.content.firstElementChild.cloneNode(true);
+    this.box.dataset.role = role;
+    this.find = (name) => this.box.querySelector(`[data-${name}]`);
+    this.area = this.box.querySelector("textarea");
+    const id = `message-${(made += 1)}`;
+    this.area.id = id;
+    this.area.placeholder = this.area.dataset[role] ?? "";
+    this.area.setAttribute("aria-describedby", `${id}-count ${id}-error`);
+    this.find("label").htmlFor = id;
+    this.find("count").id = `${id}-count`;
+    this.find("error").id = `${id}-error`;
+    this.setLabel(label);
+    this.area.value = content;
+
+    this.area.addEventListener("input", () => {
+      this.grow();
+      this.setErrors([]);
+      clearTimeout(this.timer);
+      this.timer = setTimeout(() => this.count(), 150);
+      this.onChange();
+    });
+    this.find("write").addEventListener("click", () => this.showWrite());
+    this.find("preview").addEventListener("click", () => this.showPreview());
+    const remove = this.find("remove");
+    remove.hidden = !removable;
+    remove.addEventListener("click", onRemove ?? (() => {}));
+    this.count();
+  }
+
+  get content() { return this.area.value; }
+
+  get message() { return { role: this.role, content: this.content }; }
+
+  setLabel(text) { this.find("label").textContent = text; }
+
+  grow() {
+    if (grows) return;
+    this.area.style.height = "auto";
+    this.area.style.height = `${this.area.scrollHeight}px`;
+  }
+
+  count() {
+    // Code points, as the server counts them; .length would count most emoji twice.
+    const length = [...this.content].length;
+    const max = this.limits.max_chars;
+    let wordCount = 0;
+    if (words) for (const part of words.segment(this.content)) wordCount += part.isWordLike ? 1 : 0;
+    else wordCount = this.content.split(/\s+/).filter(Boolean).length;
+    const near = max && length > max * 0.8;
+    this.find("characters").textContent = near ? t("characters_of", { n: number(length), max: number(max) }) : many("characters", length);
+    this.find("words").textContent = many("words", wordCount);
+    this.find("over").textContent = max && length > max ? t("too_long", { n: number(length - max) }) : "";
+  }
+
+  // What the page can know before asking the server.
+  check() {
+    const length = [...this.content.trim()].length;
+    const min = this.role === "assistant" ? this.limits.min_chars || 1 : 1;
+    const max = this.limits.max_chars;
+    const all = [...this.content].length;
+    if (!length) return [t("empty")];
+    if (length < min) return [t("too_short", { min: number(min) })];
+    if (max && all > max) return [t("too_long_error", { max: number(max), n: number(all) })];
+    return [];
+  }
+
+  setErrors(sentences) {
+    this.box.classList.toggle("is-wrong", sentences.length > 0);
+    this.area.setAttribute("aria-invalid", String(sentences.length > 0));
+    this.find("error").textContent = sentences.join(" ");
+    this.find("error").hidden = sentences.length === 0;
+  }
+
+  showWrite() {
+    this.toggle(false);
+    this.area.focus();
+  }
+
+  async showPreview() {
+    const place = this.find("rendered");
+    // The same height as the text, so that nothing below jumps.
+    place.style.minHeight = `${this.area.offsetHeight}px`;
+    this.toggle(true);
+    const text = this.content;
+    if (!text.trim()) { place.textContent = t("preview_empty"); return; }
+    try {
+      const answer = await preview(text);
+      // The server has sanitised this HTML; raw text never comes here.
+      place.innerHTML = answer.html;
+      bidi(this.box);
+    } catch {
+      place.textContent = t("preview_failed");
+    }
+  }
+
+  toggle(previewing) {
+    this.area.hidden = previewing;
+    this.find("rendered").hidden = !previewing;
+    this.find("write").setAttribute("aria-pressed", String(!previewing));
+    this.find("preview").setAttribute("aria-pressed", String(previewing));
+  }
+
+  focus() {
+    this.toggle(false);
+    this.area.focus();
+  }
+}

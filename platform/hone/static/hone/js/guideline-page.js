@@ -1,0 +1,3 @@
+import { guideline } from "./guideline.js";
+
+guideline();

@@ -1,0 +1,89 @@
+// What every page has: the theme switch, menus, dialogs by attribute, copy buttons, form guards.
+import { bidi } from "./bidi.js";
+import { toast } from "./toast.js";
+
+const root = document.documentElement;
+bidi(document);
+
+// On a phone the current tab may lie outside the strip.
+document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+
+const THEMES = ["system", "light", "dark"];
+
+function showTheme(button) {
+  const theme = root.dataset.theme || "system";
+  const label = button.dataset[theme];
+  button.setAttribute("aria-label", label);
+  button.title = label;
+  for (const icon of button.querySelectorAll("[data-for]")) icon.toggleAttribute("hidden", icon.dataset.for !== theme);
+}
+
+for (const button of document.querySelectorAll("[data-theme-switch]")) {
+  showTheme(button);
+  button.addEventListener("click", () => {
+    const next = THEMES[(THEMES.indexOf(root.dataset.theme || "system") + 1) % THEMES.length];
+    if (next === "system") delete root.dataset.theme;
+    else root.dataset.theme = next;
+    try {
+      localStorage.setItem("hone-theme", next);
+    } catch {
+      // The choice lasts for this page only.
+    }
+    showTheme(button);
+  });
+}
+
+document.addEventListener("click", (event) => {
+  for (const menu of document.querySelectorAll("details.menu[open]")) {
+    if (!menu.contains(event.target)) menu.open = false;
+  }
+  const opener = event.target.closest("[data-open]");
+  if (opener) document.getElementById(opener.dataset.open)?.showModal();
+  const closer = event.target.closest("[data-close]");
+  if (closer) closer.closest("dialog")?.close();
+  const copier = event.target.closest("[data-copy]");
+  if (copier) copy(copier);
+  if (event.target instanceof HTMLDialogElement && event.target.open && outside(event)) event.target.close();
+});
+
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  const menu = document.querySelector("details.menu[open]");
+  if (!menu) return;
+  menu.open = false;
+  menu.querySelector("summary").focus();
+});
+
+// A form marked data-once cannot be sent twice by a double click.
+document.addEventListener("submit", (event) => {
+  if (!event.target.matches("form[data-once]")) return;
+  if (event.target.dataset.sent) event.preventDefault();
+  event.target.dataset.sent = "1";
+});
+window.addEventListener("pageshow", () => {
+  for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
+});
+
+// Filters send themselves when a select changes; the address keeps them.
+for (const select of document.querySelectorAll("form[data-autosubmit] select")) {
+  select.addEventListener("change", () => select.form.requestSubmit());
+}
+
+function outside(event) {
+  const box = event.target.getBoundingClientRect();
+  return event.clientX < box.left || event.clientX > box.right || event.clientY < box.top || event.clientY > box.bottom;
+}
+
+async function copy(button) {
+  const source = document.getElementById(button.dataset.copy);
+  try {
+    await navigator.clipboard.writeText(source.value ?? source.textContent.trim());
+    toast(button.dataset.copied, { state: "done" });
+  } catch {
+    // Clipboard needs a secure context; select the text so that Ctrl+C does it.
+    const range = document.createRange();
+    range.selectNodeContents(source);
+    getSelection().removeAllRanges();
+    getSelection().addRange(range);
+  }
+}

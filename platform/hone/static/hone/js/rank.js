@@ -1,0 +1,232 @@
+// The rank page: letters into tiers, by drag, by button or by key.
+import { diffDialog } from "./diff-dialog.js";
+import { makeDraggable } from "./drag.js";
+import { drawer } from "./drawer.js";
+import { guideline } from "./guideline.js";
+import { keys } from "./keys.js";
+import { Order } from "./order.js";
+import { Session } from "./session.js";
+import { t } from "./strings.js";
+
+const work = JSON.parse(document.getElementById("work-data").textContent);
+const page = document.querySelector("[data-rank]");
+const find = (selector) => page.querySelector(selector);
+
+const letters = work.answers.map((answer) => answer.letter);
+const order = new Order(letters);
+order.restore(work.draft ?? undefined);
+const cards = Object.fromEntries(letters.map((letter) => [letter, find(`.answer[data-letter="${letter}"]`)]));
+const chips = Object.fromEntries(letters.map((letter) => [letter, find(`.zone-chips [data-drag="${letter}"]`)]));
+const answers = find("[data-answers]");
+const note = find("[data-note]");
+const submitButton = find("[data-submit]");
+let selected = letters[0];
+
+note.value = work.draft?.note ?? "";
+
+const session = new Session({
+  work,
+  readDraft: () => ({ ...order.draft(), note: note.value }),
+  readBody: () => ({
+    tiers: order.tiers(),
+    unacceptable: order.unacceptable(),
+    note: note.value.trim(),
+    moved: !order.isShownOrder(),
+  }),
+  onErrors: (errors) => session.fail({ errors }),
+});
+session.onLease = show;
+
+function show() {
+  for (const letter of letters) {
+    const zone = order.zoneOf(letter);
+    const chip = chips[letter];
+    const box = find(`[data-zone-box="${zone}"] .zone-chips`);
+    if (chip.parentElement !== box) {
+      const focused = document.activeElement === chip;
+      box.append(chip);
+      if (focused) chip.focus();
+    }
+    chip.setAttribute("aria-pressed", String(letter === selected));
+    cards[letter].classList.toggle("is-selected", letter === selected);
+    for (const button of cards[letter].querySelectorAll("[data-zone]")) {
+      button.setAttribute("aria-pressed", String(button.dataset.zone === zone));
+    }
+    cards[letter].querySelector("[data-place]").textContent = placeName(zone);
+  }
+  const missing = order.missing();
+  const ready = missing.length === 0 && !session.lease.lost;
+  // aria-disabled keeps the button in the tab order, where its reason can be read.
+  submitButton.setAttribute("aria-disabled", String(!ready));
+  find("[data-status]").textContent = missing.length ? t("still_to_place", { letters: missing.join(", ") }) : summary();
+  find("[data-undo]").disabled = order.history.length === 0;
+}
+
+function summary() {
+  const bad = order.unacceptable();
+  const parts = [order.toString(), bad.length ? t("unacceptable_are", { letters: bad.join(", ") }) : ""];
+  return t("ready", { order: parts.filter(Boolean).join(" · ") });
+}
+
+function placeName(zone) {
+  if (zone === "x") return t("place_unacceptable");
+  return zone ? t("place_tier", { n: zone }) : t("place_none");
+}
+
+function place(letter, zone) {
+  if (session.lease.lost || !order.place(letter, zone)) return;
+  changed(letter);
+}
+
+function changed(letter) {
+  show();
+  const ties = order.in(order.zoneOf(letter)).filter((other) => other !== letter);
+  const said = `${letter}: ${placeName(order.zoneOf(letter))}`;
+  find("[data-said]").textContent = ties.length && order.zoneOf(letter) !== "" ? t("said_tie", { said, letters: ties.join(", ") }) : said;
+  session.changed();
+}
+
+function select(letter, { focus = false } = {}) {
+  selected = letter;
+  show();
+  const card = cards[letter];
+  if (focus) card.focus({ preventScroll: true });
+  const box = card.getBoundingClientRect();
+  const view = answers.getBoundingClientRect();
+  const smooth = matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth";
+  if (box.left < view.left || box.right > view.right) answers.scrollBy({ left: box.left - view.left - 16, behavior: smooth });
+}
+
+function undo() {
+  const letter = order.undo();
+  if (letter) changed(letter);
+}
+
+function submit() {
+  if (order.missing().length) {
+    find("[data-said]").textContent = t("still_to_place", { letters: order.missing().join(", ") });
+    select(order.missing()[0], { focus: true });
+  } else if (order.isShownOrder() && !session.confirmed) {
+    document.getElementById("shown-order-dialog").showModal();
+  } else {
+    session.submit();
+  }
+}
+
+makeDraggable(page, {
+  onDrop: (letter, zone) => { selected = letter; place(letter, zone); show(); },
+  onTap: (letter) => select(letter),
+});
+
+for (const letter of letters) {
+  const card = cards[letter];
+  card.addEventListener("focusin", () => { if (selected !== letter) { selected = letter; show(); } });
+  card.addEventListener("pointerdown", () => { if (selected !== letter) { selected = letter; show(); } });
+  for (const button of card.querySelectorAll("[data-zone]")) {
+    // The pressed tier pressed again takes the letter out.
+    button.addEventListener("click", () => place(letter, order.zoneOf(letter) === button.dataset.zone ? "" : button.dataset.zone));
+  }
+}
+for (const label of page.querySelectorAll(".zone-label")) {
+  label.addEventListener("click", () => place(selected, label.closest("[data-zone-box]").dataset.zoneBox));
+}
+
+// Synchronised scrolling goes by share of the length: answers differ in length.
+let sync = false;
+const syncButton = find("[data-sync]");
+function toggleSync() {
+  sync = !sync;
+  syncButton.setAttribute("aria-pressed", String(sync));
+}
+let leader = null;
+for (const card of Object.values(cards)) {
+  card.addEventListener("scroll", () => {
+    if (!sync || (leader && leader !== card)) return;
+    leader = card;
+    const share = card.scrollTop / Math.max(1, card.scrollHeight - card.clientHeight);
+    for (const other of Object.values(cards)) {
+      if (other !== card) other.scrollTop = share * (other.scrollHeight - other.clientHeight);
+    }
+    clearTimeout(toggleSync.timer);
+    toggleSync.timer = setTimeout(() => { leader = null; }, 120);
+  }, { passive: true });
+}
+
+// How many answers share the width; remembered, since it is a matter of screen and eyes.
+const COLUMNS = ["all", "2", "1"];
+const columnButtons = page.querySelectorAll("[data-columns-choice]");
+function setColumns(value) {
+  if (value === "all") delete answers.dataset.columns;
+  else answers.dataset.columns = value;
+  for (const button of columnButtons) button.setAttribute("aria-pressed", String(button.dataset.columnsChoice === value));
+  try { localStorage.setItem("hone-columns", value); } catch { /* for this page only */ }
+}
+const currentColumns = () => answers.dataset.columns ?? "all";
+for (const button of columnButtons) button.addEventListener("click", () => setColumns(button.dataset.columnsChoice));
+try { setColumns(COLUMNS.includes(localStorage.getItem("hone-columns")) ? localStorage.getItem("hone-columns") : "all"); } catch { setColumns("all"); }
+
+const prompt = find("[data-prompt]");
+const promptToggle = find("[data-prompt-toggle]");
+function togglePrompt() {
+  if (promptToggle.hidden) return;
+  const tall = prompt.classList.toggle("is-tall");
+  promptToggle.setAttribute("aria-expanded", String(tall));
+}
+const promptBody = find("[data-prompt-body]");
+promptToggle.addEventListener("click", togglePrompt);
+new ResizeObserver(() => {
+  promptToggle.hidden = !prompt.classList.contains("is-tall") && promptBody.scrollHeight <= promptBody.clientHeight + 4;
+}).observe(promptBody);
+
+const noteRow = find("[data-note-row]");
+const noteButton = find("[data-note-toggle]");
+function toggleNote(open = noteRow.hidden) {
+  noteRow.hidden = !open;
+  noteButton.setAttribute("aria-expanded", String(open));
+  if (open) note.focus();
+}
+if (note.value) { noteRow.hidden = false; noteButton.setAttribute("aria-expanded", "true"); }
+noteButton.addEventListener("click", () => toggleNote());
+note.addEventListener("input", () => session.changed());
+note.addEventListener("keydown", (event) => { if (event.key === "Escape") { toggleNote(false); noteButton.focus(); } });
+
+const showDiff = diffDialog(work.answers);
+const toggleGuideline = drawer("guideline");
+guideline();
+
+find("[data-undo]").addEventListener("click", undo);
+find("[data-diff-open]").addEventListener("click", () => showDiff(selected));
+find("[data-skip]").addEventListener("click", () => document.getElementById("skip-dialog").showModal());
+syncButton.addEventListener("click", toggleSync);
+submitButton.addEventListener("click", submit);
+document.querySelector("[data-confirm-order]").addEventListener("click", () => { session.confirmed = true; submit(); });
+
+keys((event, command) => {
+  if (command) {
+    if (event.key === "Enter") { event.preventDefault(); submit(); }
+    return;
+  }
+  const key = event.key;
+  const letter = key.toUpperCase();
+  const at = letters.indexOf(selected);
+  // Shift+G always opens the guideline, since with seven answers G is one of them.
+  if (event.shiftKey && letter === "G") toggleGuideline();
+  else if (letters.includes(letter)) select(letter, { focus: true });
+  else if (key === "ArrowRight") select(letters[Math.min(at + 1, letters.length - 1)], { focus: true });
+  else if (key === "ArrowLeft") select(letters[Math.max(at - 1, 0)], { focus: true });
+  else if (/^[1-9]$/.test(key) && Number(key) <= letters.length) place(selected, key);
+  else if (key === "x") place(selected, "x");
+  else if (key === "0" || key === "Backspace") place(selected, "");
+  else if (key === "z") undo();
+  else if (key === "v") showDiff(selected);
+  else if (key === "s") toggleSync();
+  else if (key === "w") setColumns(COLUMNS[(COLUMNS.indexOf(currentColumns()) + 1) % COLUMNS.length]);
+  else if (key === "p") togglePrompt();
+  else if (key === "n") toggleNote(true);
+  else if (key === "g") toggleGuideline();
+  else if (key === "?") document.getElementById("keys-dialog").showModal();
+  else return;
+  event.preventDefault();
+});
+
+show();

@@ -1,0 +1,170 @@
+// The write page: a conversation given or begun here, ending with the response.
+import { drawer } from "./drawer.js";
+import { Editor } from "./editor.js";
+import { guideline } from "./guideline.js";
+import { keys } from "./keys.js";
+import { Session } from "./session.js";
+import { t } from "./strings.js";
+import { toast } from "./toast.js";
+
+const work = JSON.parse(document.getElementById("work-data").textContent);
+const page = document.querySelector("[data-write-page]");
+const find = (selector) => page.querySelector(selector);
+const place = find("[data-editors]");
+const note = find("[data-note]");
+const systemButton = find("[data-add-system]");
+const summary = find("[data-error-summary]");
+const given = (work.prompt?.messages ?? []).map(({ role, content }) => ({ role, content }));
+
+// Asked only of those who write the prompt too.
+const about = [...page.querySelectorAll("[data-about]")];
+const readAbout = () => Object.fromEntries(about.map((field) => [field.name, field.value.trim()]));
+
+let editors = [];
+let session = null;
+
+// With a prompt the first editor answers it; without one the person writes the prompt too.
+const first = given.length ? ["assistant"] : ["user", "assistant"];
+
+function make(role, content = "", removable = false) {
+  const editor = new Editor({
+    role,
+    content,
+    removable,
+    limits: work.limits ?? {},
+    label: "",
+    onChange: () => session?.changed(),
+    onRemove: () => remove(editor),
+  });
+  return editor;
+}
+
+// What the server kept of a refused submit is the whole conversation; the given turns are not ours to edit.
+function own(messages) {
+  if (!Array.isArray(messages)) return [];
+  const whole = given.length && given.every((turn, index) => messages[index]?.role === turn.role && messages[index]?.content === turn.content);
+  return whole ? messages.slice(given.length) : messages;
+}
+
+function start(messages) {
+  const usable = messages.length >= first.length;
+  const wanted = usable ? messages : first.map((role) => ({ role, content: "" }));
+  const base = first.length + (wanted[0].role === "system" ? 1 : 0);
+  editors = wanted.map(({ role, content }, index) => make(role, content, role === "system" || (role === "user" && index >= base)));
+  layOut();
+}
+
+function layOut() {
+  let turn = given.filter((message) => message.role === "user").length;
+  const several = editors.filter((editor) => editor.role === "assistant").length > 1;
+  for (const editor of editors) {
+    if (editor.role === "user") turn += 1;
+    const role = t(`role_${editor.role}`);
+    editor.setLabel(several && editor.role !== "system" ? t("turn", { role, n: turn }) : role);
+  }
+  // Only what is new or gone moves: moving a textarea would drop its focus.
+  for (const child of [...place.children]) if (!editors.some((editor) => editor.box === child)) child.remove();
+  editors.forEach((editor, index) => {
+    if (place.children[index] !== editor.box) place.insertBefore(editor.box, place.children[index] ?? null);
+    editor.grow();
+  });
+  if (systemButton) systemButton.hidden = editors[0]?.role === "system";
+}
+
+function addTurn() {
+  const user = make("user", "", true);
+  editors.push(user, make("assistant"));
+  layOut();
+  user.focus();
+  session.changed();
+}
+
+function addSystem() {
+  const editor = make("system", "", true);
+  editors.unshift(editor);
+  layOut();
+  editor.focus();
+  session.changed();
+}
+
+// A turn goes as a pair, and comes back by Undo.
+function remove(editor) {
+  const at = editors.indexOf(editor);
+  const before = editors;
+  editors = editors.filter((_, index) => index !== at && !(editor.role === "user" && index === at + 1));
+  layOut();
+  session.changed();
+  const undo = () => { editors = before; layOut(); session.changed(); };
+  if (before.some((each) => !editors.includes(each) && each.content)) toast(t("turn_removed"), { seconds: 10, action: { label: t("undo"), run: undo } });
+}
+
+// An empty system message is no message.
+const sent = () => editors.filter((editor) => editor.role !== "system" || editor.content.trim());
+
+function showErrors(found) {
+  const list = summary.querySelector("ul");
+  list.replaceChildren();
+  for (const { editor, text } of found) {
+    const item = document.createElement("li");
+    if (editor) {
+      const link = document.createElement("a");
+      link.href = `#${editor.area.id}`;
+      link.textContent = `${editor.find("label").textContent}: ${text}`;
+      link.addEventListener("click", (event) => { event.preventDefault(); editor.focus(); });
+      item.append(link);
+    } else {
+      item.textContent = text;
+    }
+    list.append(item);
+  }
+  for (const editor of editors) editor.setErrors(found.filter((each) => each.editor === editor).map((each) => each.text));
+  summary.hidden = found.length === 0;
+  if (found.length) {
+    summary.focus();
+    summary.scrollIntoView({ block: "nearest" });
+  }
+}
+
+// "messages.3.content" counts the whole conversation; the given turns have no editor.
+function editorFor(field) {
+  const index = field.match(/^messages\W+(\d+)/);
+  if (index) return sent()[Number(index[1]) - given.length];
+  return field === "messages" || field === "content" ? editors.at(-1) : undefined;
+}
+
+function submit() {
+  const found = sent().flatMap((editor) => editor.check().map((text) => ({ editor, text })));
+  showErrors(found);
+  if (!found.length) session.submit();
+}
+
+note.value = work.draft?.note ?? "";
+for (const field of about) {
+  if (work.draft?.[field.name]) field.value = work.draft[field.name];
+  field.addEventListener("input", () => session.changed());
+}
+start(own(work.draft?.messages));
+
+session = new Session({
+  work,
+  readDraft: () => ({ messages: editors.map((editor) => editor.message), note: note.value, ...readAbout() }),
+  readBody: () => ({ messages: [...given, ...sent().map((editor) => editor.message)], note: note.value.trim(), ...readAbout() }),
+  onErrors: (errors) => showErrors(Object.entries(errors).flatMap(([field, sentences]) => [sentences].flat().map((text) => ({ editor: editorFor(field), text })))),
+});
+const submitButton = find("[data-submit]");
+session.onLease = (held) => { submitButton.disabled = !held; };
+
+if (note.value) note.closest("details").open = true;
+note.addEventListener("input", () => session.changed());
+find("[data-add-turn]").addEventListener("click", addTurn);
+systemButton?.addEventListener("click", addSystem);
+submitButton.addEventListener("click", submit);
+find("[data-skip]").addEventListener("click", () => document.getElementById("skip-dialog").showModal());
+
+drawer("guideline");
+guideline();
+keys((event, command) => {
+  if (command && event.key === "Enter") { event.preventDefault(); submit(); }
+  else if (command && event.key === "s") { event.preventDefault(); session.autosave.flush(); }
+  else if (!command && event.key === "?") { event.preventDefault(); document.getElementById("keys-dialog").showModal(); }
+});

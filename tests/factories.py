@@ -1,0 +1,101 @@
+"""Rows for tests: plain functions with good defaults."""
+
+import itertools
+import uuid
+from pathlib import Path
+from typing import Any
+
+from hone.accounts.models import Membership, Project, User
+from labeling import guidelines
+from labeling.batches import NewItem, open_batch
+from labeling.messages import content_hash
+from labeling.models import Batch, Guideline, Prompt, Ranking, Slot
+from training.models import Checkpoint, Run, Snapshot
+
+_number = itertools.count(1)
+
+
+def make_user(username: str | None = None, **fields: Any) -> User:
+    name = username or f"user{next(_number)}"
+    return User.objects.create_user(username=name, password="correct horse", **fields)
+
+
+def make_project(slug: str | None = None, **fields: Any) -> Project:
+    name = slug or f"project-{next(_number)}"
+    return Project.objects.create(slug=name, name=name.title(), **fields)
+
+
+def make_member(project: Project, role: str = "contractor", **fields: Any) -> User:
+    user = make_user(**fields)
+    Membership.objects.create(user=user, project=project, role=role)
+    return user
+
+
+def make_guideline(project: Project, *, body: str = "# Spec\n\n## Rules\n\nBe truthful.") -> Guideline:
+    draft = guidelines.save_draft(project=project, title="Spec", body=body)
+    return guidelines.publish(guideline=draft, actor=make_user())
+
+
+def make_prompt(project: Project, text: str | None = None, **fields: Any) -> Prompt:
+    messages = [{"role": "user", "content": text or f"Question {next(_number)}?"}]
+    values = {"messages": messages, "content_hash": content_hash(messages), "category": "open_qa", **fields}
+    return Prompt.objects.create(project=project, **values)
+
+
+def make_batch(project: Project, kind: str = "rank", *, items: int = 1, answers: int = 4, slots: int = 1) -> Batch:
+    new = [
+        NewItem(
+            prompt=make_prompt(project),
+            answers=[f"Answer {n}" for n in range(answers)] if kind == "rank" else (),
+        )
+        for _ in range(items)
+    ]
+    return open_batch(project=project, kind=kind, name="Batch", items=new, slots_per_item=slots)
+
+
+def letters(slot: Slot, *indexes: int) -> list[str]:
+    """The letters under which these completions are shown to the slot's holder."""
+    assert slot.order_shown is not None
+    return ["ABCDEFGHI"[slot.order_shown.index(index)] for index in indexes]
+
+
+def rank_answer(slot: Slot, order: list[list[int]], unacceptable: list[int] | None = None) -> dict[str, Any]:
+    return {
+        "tiers": [letters(slot, *tier) for tier in order],
+        "unacceptable": letters(slot, *(unacceptable or [])),
+    }
+
+
+def make_ranking(
+    user: User, project: Project, order: list[list[int]], unacceptable: list[int] | None = None
+) -> Ranking:
+    """A ranking submitted through the whole way, on an item of its own."""
+    from labeling import assignment, responses
+
+    make_batch(project, answers=sum(len(tier) for tier in order) + len(unacceptable or []))
+    slot = assignment.next_slot(project=project, user=user, kind="rank")
+    assert slot is not None and slot.lease_token is not None
+    answer = rank_answer(slot, order, unacceptable)
+    done = responses.submit(
+        slot_id=slot.pk, user=user, lease_token=slot.lease_token, client_key=uuid.uuid4(), answer=answer
+    )
+    assert isinstance(done.label, Ranking)
+    return done.label
+
+
+def make_checkpoint(path: Path | str = "/nowhere", **fields: Any) -> Checkpoint:
+    values = {"name": f"model-{next(_number)}", "kind": "base", "path": str(path), **fields}
+    return Checkpoint.objects.create(**values)
+
+
+def make_run(project: Project, **fields: Any) -> Run:
+    snapshot = Snapshot.objects.create(
+        project=project,
+        kind="prompts",
+        path="/nowhere.parquet",
+        sha256="0" * 64,
+        rows=1,
+        manifest={"label_ids": []},
+    )
+    values = {"kind": "sft", "model": make_checkpoint(), "snapshot": snapshot, **fields}
+    return Run.objects.create(project=project, **values)

@@ -1,0 +1,167 @@
+"""A tiny model, small data files and a way to start a stage as a real process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from training.records import DemonstrationRow, PromptRow, RankingRow, write_parquet
+
+ROOT = Path(__file__).parents[3]
+TOPICS = ["the river", "an egg", "paris", "a kind letter", "three fruits", "the sky", "a bridge", "seven plums"]
+
+
+def _environment() -> dict[str, str]:
+    keep = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG")}
+    return keep | {"OMP_NUM_THREADS": "2", "PYTHONPATH": str(ROOT)}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def two_threads() -> None:
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    import torch
+
+    torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model's folder."""
+    from training.trainers.prepare import prepare
+
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    prepare(model="tiny", output=folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def demonstrations(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """10 demonstrations to train on, 2 held out; one has two assistant turns."""
+    rows = [
+        DemonstrationRow(
+            id=f"d{i}",
+            messages=[
+                {"role": "user", "content": f"Tell me of {TOPICS[i % 8]} and {i}."},
+                {"role": "assistant", "content": f"Here is {TOPICS[i % 8]}, " + "plain and kind " * (1 + i % 3)},
+            ],
+            split="heldout" if i >= 10 else "train",
+        )
+        for i in range(11)
+    ]
+    talk = rows[0].messages
+    rows.append(DemonstrationRow(id="d11", messages=[*talk, *talk], split="heldout"))
+    path = tmp_path_factory.mktemp("data") / "demonstrations.parquet"
+    write_parquet(path, rows, row_type=DemonstrationRow)
+    return path
+
+
+@pytest.fixture(scope="session")
+def rankings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """9 rankings of 4 to train on (one of ties only), 3 held out."""
+    orders = [[0, 1, 2, 3], [3, 0, 1, 1], [1, 2, 0, 0]]
+    rows = [
+        RankingRow(
+            id=f"r{i}",
+            prompt_id=f"p{i}",
+            prompt=[{"role": "user", "content": f"Tell me of {TOPICS[i % 8]}."}],
+            completions=[f"{'Good ' * (4 - rank)}{TOPICS[(i + k) % 8]}." for k, rank in enumerate(orders[i % 3])],
+            ranks=[1, 1, 1, 1] if i == 8 else orders[i % 3],
+            unacceptable=[False] * 4,
+            split="heldout" if i >= 9 else "train",
+        )
+        for i in range(12)
+    ]
+    path = tmp_path_factory.mktemp("data") / "rankings.parquet"
+    write_parquet(path, rows, row_type=RankingRow)
+    return path
+
+
+@pytest.fixture(scope="session")
+def prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """8 prompts of different lengths."""
+    rows = [
+        PromptRow(id=f"p{i}", prompt=[{"role": "user", "content": f"Tell me {'more ' * i}of {topic}."}])
+        for i, topic in enumerate(TOPICS)
+    ]
+    path = tmp_path_factory.mktemp("data") / "prompts.parquet"
+    write_parquet(path, rows, row_type=PromptRow)
+    return path
+
+
+@dataclass
+class Run:
+    """A run's folder and its process's end."""
+
+    folder: Path
+    code: int
+    stderr: str
+
+    @property
+    def output(self) -> Path:
+        return self.folder / "out"
+
+    @property
+    def result(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.folder / "result.json").read_text())
+        return found
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.folder / "events.jsonl").read_text().splitlines()]
+
+    def losses(self) -> dict[int, float]:
+        """The loss after each step, the last word of a step that was done twice."""
+        steps = [e for e in self.events if e["type"] == "metrics" and "loss" in e["metrics"]]
+        return {event["step"]: event["metrics"]["loss"] for event in steps}
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Callable[..., Run]:
+    """Start a stage and wait for its end; `meanwhile(process, folder)` may disturb it."""
+
+    def start(
+        stage: str,
+        *,
+        model: Path | str,
+        data: Path,
+        name: str = "run",
+        resume: bool = False,
+        meanwhile: Callable[[subprocess.Popen[str], Path], None] | None = None,
+        **params: Any,
+    ) -> Run:
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        config = {
+            "stage": stage,
+            "run_dir": str(folder),
+            "model": str(model),
+            "data": str(data),
+            "output_dir": str(folder / "out"),
+            "resume": resume,
+            "params": params,
+        }
+        (folder / "config.json").write_text(json.dumps(config))
+        command = [sys.executable, "-m", f"training.trainers.{stage}", "--config", str(folder / "config.json")]
+        with open(folder / "stderr.txt", "w+") as stderr:
+            process = subprocess.Popen(
+                command, cwd=ROOT, env=_environment(), text=True, stdout=subprocess.DEVNULL, stderr=stderr
+            )
+            try:
+                if meanwhile is not None:
+                    meanwhile(process, folder)
+                code = process.wait(timeout=280)
+            finally:
+                process.kill()
+                process.wait()
+            return Run(folder=folder, code=code, stderr=(folder / "stderr.txt").read_text())
+
+    return start

@@ -1,0 +1,145 @@
+"""The decoder: greedy as `generate`, repeatable by seed, top-p by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from training.trainers.decoding import choose, decode
+from training.trainers.models import load_causal_model, load_tokenizer
+from training.trainers.program import StopFlag, Stopped
+from training.trainers.sample import batches, seed_of
+from training.trainers.samplers import choose_engine
+
+PROMPTS = [[5, 6, 7], [8] * 12, [9, 10, 11, 12, 13]]
+
+
+@pytest.fixture(scope="module")
+def model(tiny: Path):
+    model = load_causal_model(str(tiny), load_tokenizer(str(tiny)), dtype=torch.float32).eval()
+    # Sharper logits, so that rows end at different steps.
+    with torch.no_grad():
+        model.model.norm.weight.mul_(8)
+    return model
+
+
+def draw(model, prompts, *, k=2, temperature=1.0, seeds=None, stop_ids=frozenset(range(40, 60)), n=20):
+    return decode(
+        model,
+        prompts,
+        k=k,
+        max_new_tokens=n,
+        temperature=temperature,
+        top_p=0.95,
+        seeds=seeds or [10 * i for i in range(len(prompts))],
+        stop_ids=set(stop_ids),
+        pad_id=0,
+    )
+
+
+def test_greedy_output_is_that_of_generate(model) -> None:
+    ours = draw(model, PROMPTS, k=1, temperature=0.0, n=24, stop_ids={2})
+    for prompt, drawn in zip(PROMPTS, ours, strict=True):
+        ids = torch.tensor([prompt])
+        theirs = model.generate(
+            ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=24, eos_token_id=2
+        )
+        assert drawn == theirs[0, len(prompt) :].tolist()
+
+
+def test_a_completion_depends_on_its_seed_and_not_on_its_company(model) -> None:
+    together = draw(model, PROMPTS)
+    assert together == draw(model, PROMPTS)
+    for i, prompt in enumerate(PROMPTS):
+        assert draw(model, [prompt], seeds=[10 * i]) == together[2 * i : 2 * i + 2]
+    assert draw(model, PROMPTS, seeds=[7, 8, 9]) != together
+
+
+def test_the_second_completion_has_the_next_seed(model) -> None:
+    assert draw(model, PROMPTS[:1], k=2, seeds=[3])[1] == draw(model, PROMPTS[:1], k=1, seeds=[4])[0]
+
+
+def test_rows_end_at_their_first_stop_token(model) -> None:
+    rows = draw(model, PROMPTS, k=4, n=30)
+    assert len({len(row) for row in rows}) > 1
+    for row in rows:
+        assert not any(40 <= token < 60 for token in row[:-1])
+        assert len(row) == 30 or 40 <= row[-1] < 60
+
+
+def test_decoding_stops_between_steps(model) -> None:
+    stop = StopFlag()
+    stop.set()
+    with pytest.raises(Stopped):
+        decode(
+            model,
+            PROMPTS,
+            k=1,
+            max_new_tokens=4,
+            temperature=1,
+            top_p=1,
+            seeds=[0] * 3,
+            stop_ids={2},
+            pad_id=0,
+            stop=stop,
+        )
+
+
+def test_top_p_keeps_the_fewest_that_reach_it() -> None:
+    """Probabilities 0.5, 0.3, 0.2. Top-p 0.6 keeps the first two (0.5 < 0.6 <= 0.8), of mass 0.8.
+
+    The first is taken below u = 0.5 / 0.8 = 0.625, the second from there on, the third never. At 0.49 the first
+    reaches it alone.
+    """
+    logits = torch.tensor([[0.2, 0.5, 0.3]]).log()
+
+    def pick(u: float, top_p: float) -> int:
+        return choose(logits, torch.tensor([u]), temperature=1.0, top_p=top_p).item()
+
+    assert [pick(u, 0.6) for u in (0.0, 0.62, 0.63, 0.999999)] == [1, 1, 2, 2]
+    assert [pick(u, 0.49) for u in (0.0, 0.999999)] == [1, 1]
+    assert [pick(u, 1.0) for u in (0.49, 0.51, 0.81, 0.999999)] == [1, 2, 0, 0]
+
+
+def test_temperature_divides_the_logits() -> None:
+    """Probabilities 0.8, 0.2 at temperature 2: square roots 0.894, 0.447, so the first has 2/3."""
+    logits = torch.tensor([[0.8, 0.2]]).log().repeat(2, 1)
+    picked = choose(logits, torch.tensor([0.66, 0.67]), temperature=2.0, top_p=1.0)
+    assert picked.tolist() == [0, 1]
+
+
+def test_a_flat_distribution_reaches_the_whole_vocabulary() -> None:
+    logits = torch.zeros(1, 5000)
+    picked = {choose(logits, torch.tensor([u / 50]), temperature=1.0, top_p=0.99).item() for u in range(50)}
+    assert len(picked) == 50
+
+
+def test_frequencies_follow_the_probabilities() -> None:
+    probabilities = torch.tensor([0.1, 0.6, 0.3])
+    uniform = torch.rand(20_000, generator=torch.Generator().manual_seed(0))
+    picked = choose(probabilities.log().expand(20_000, 3), uniform, temperature=1.0, top_p=1.0)
+    shares = torch.bincount(picked, minlength=3) / 20_000
+    assert torch.allclose(shares, probabilities, atol=0.015)
+
+
+def test_batches_are_fixed_and_longest_first() -> None:
+    assert batches([3, 9, 9, 5, 1], batch_size=2) == [[1, 2], [3, 0], [4]]
+
+
+def test_seeds_differ_by_prompt_and_run() -> None:
+    assert len({seed_of(run, prompt) for run in range(3) for prompt in "abc"}) == 9
+    assert 0 <= seed_of(0, "a") < 2**31
+
+
+def test_an_engine_that_is_missing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from training.trainers.program import TrainerError
+
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert choose_engine("auto") == "transformers"
+    with pytest.raises(TrainerError, match="vLLM is not installed"):
+        choose_engine("vllm")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    assert choose_engine("auto") == "vllm"
+    assert choose_engine("transformers") == "transformers"

@@ -1,0 +1,90 @@
+"""Estimates: counts against real models, formulas by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from training.trainers.config import ConfigError
+from training.trainers.estimate import estimate, lora_parameters, parameters
+
+SMOLLM2 = {
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 30,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "vocab_size": 49152,
+    "tie_word_embeddings": True,
+}
+
+
+def test_smollm2s_parameters() -> None:
+    """Embedding 49152 x 576 = 28,311,552; a layer 2 x 576^2 + 2 x 576 x 192 + 3 x 576 x 1536 + 2 x 576 = 3,540,096.
+
+    28,311,552 + 30 x 3,540,096 + 576 = 134,515,008.
+    """
+    assert parameters(SMOLLM2) == 134_515_008
+    assert parameters(SMOLLM2 | {"tie_word_embeddings": False}) == 134_515_008 + 28_311_552
+
+
+def test_the_tiny_models_parameters(tiny: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(tiny)
+    config = json.loads((tiny / "config.json").read_text())
+    assert parameters(config) == sum(p.numel() for p in model.parameters())
+
+
+def test_the_adapters_parameters(tiny: Path) -> None:
+    from training.trainers.config import build
+    from training.trainers.models import load_causal_model, load_tokenizer, with_lora
+
+    model = load_causal_model(str(tiny), load_tokenizer(str(tiny)), dtype="float32")
+    model = with_lora(model, config=build("sft", {"lora_r": 3}), task="CAUSAL_LM")
+    config = json.loads((tiny / "config.json").read_text())
+    assert lora_parameters(config, 3) == sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def test_a_full_run_is_six_n_d() -> None:
+    """8 rows in batches of 8 for 2 epochs are 2 passes over 1,000 tokens: 6 x 134,515,008 x 2,000."""
+    found = estimate("sft", {"method": "full", "epochs": 2}, SMOLLM2, {"rows": 8, "tokens": 1000}, "cpu")
+    assert found.tokens == 2000
+    assert found.flops == 6 * 134_515_008 * 2000
+    assert found.trained_parameters == 134_515_008
+    assert found.memory_bytes["optimizer"] == 8 * 134_515_008
+    assert found.seconds is not None and found.seconds > 0
+
+
+def test_sampling_is_two_n_d() -> None:
+    """3 prompts of 10 tokens, 2 completions of 5 each: 30 + 30 tokens."""
+    found = estimate("sample", {"k": 2, "max_new_tokens": 5}, SMOLLM2, {"rows": 3, "tokens": 30}, "cpu")
+    assert found.tokens == 60
+    assert found.flops == 2 * 134_515_008 * 60
+    assert found.memory_bytes["gradients"] == 0
+
+
+@pytest.mark.parametrize("stage", ["sft", "reward", "dpo", "sample"])
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_no_data_gives_no_seconds(stage: str, device: str) -> None:
+    found = estimate(stage, {}, SMOLLM2, {"rows": 0, "tokens": 0}, device)
+    assert found.seconds is None
+    assert found.memory_bytes["weights"] > 0
+
+
+def test_lora_needs_less_than_full() -> None:
+    stats = {"rows": 30, "tokens": 5000}
+    for stage in ("sft", "reward", "dpo"):
+        lora = estimate(stage, {}, SMOLLM2, stats, "cpu")
+        full = estimate(stage, {"method": "full"}, SMOLLM2, stats, "cpu")
+        assert lora.flops < full.flops
+        assert sum(lora.memory_bytes.values()) < sum(full.memory_bytes.values())
+
+
+def test_bad_input_is_refused() -> None:
+    with pytest.raises(ValueError, match="no hidden_size"):
+        parameters({"model_type": "other"})
+    with pytest.raises(ConfigError, match="beta"):
+        estimate("sft", {"beta": 1}, SMOLLM2, {}, "cpu")

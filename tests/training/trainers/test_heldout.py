@@ -1,0 +1,42 @@
+"""Held-out numbers by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from training.trainers.heldout import ranking_accuracy, right_comparisons, token_loss
+from training.trainers.models import load_causal_model, load_tokenizer
+
+
+def test_accuracy_is_over_comparisons_and_resamples_prompts() -> None:
+    """Prompts with 6 of 6 and 0 of 2 right: 6 / 8. Drawing two prompts again gives 1, 0.75 or 0."""
+    found = ranking_accuracy([(6, 6), (0, 2)], seed=0)
+    assert found == {"accuracy": 0.75, "accuracy_low": 0.0, "accuracy_high": 1.0}
+    assert ranking_accuracy([], seed=0) == {}
+
+
+def test_the_interval_narrows_with_prompts() -> None:
+    """100 prompts of one comparison, 70 right: about 0.7 +- 1.96 x sqrt(0.7 x 0.3 / 100) = 0.61 to 0.79."""
+    found = ranking_accuracy([(1, 1)] * 70 + [(0, 1)] * 30, seed=1)
+    assert found["accuracy_low"] == pytest.approx(0.61, abs=0.015)
+    assert found["accuracy_high"] == pytest.approx(0.79, abs=0.015)
+
+
+def test_a_tied_score_counts_half() -> None:
+    assert right_comparisons([1.0, 1.0, 0.0], [(0, 1), (0, 2), (2, 1)]) == 1.5
+
+
+def test_every_token_counts_alike_in_any_batch(tiny: Path) -> None:
+    model = load_causal_model(str(tiny), load_tokenizer(str(tiny)), dtype=torch.float32)
+    rows = [
+        {"input_ids": [5, 6, 7, 8, 9], "labels": [-100, -100, 7, 8, 9]},
+        {"input_ids": [5, 6, 7], "labels": [-100, -100, 7]},
+    ]
+    alone = [token_loss(model, [row], pad_id=0, rows_at_once=1)["loss"] for row in rows]
+    together = token_loss(model, rows, pad_id=0, rows_at_once=2)
+    assert together["loss"] == pytest.approx((3 * alone[0] + alone[1]) / 4, rel=1e-5)
+    assert token_loss(model, rows, pad_id=0, rows_at_once=1)["loss"] == pytest.approx(together["loss"], rel=1e-5)
+    assert token_loss(model, [], pad_id=0, rows_at_once=1) == {}

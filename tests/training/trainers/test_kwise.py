@@ -1,0 +1,137 @@
+"""K-wise scores and loss: by hand, against plain forwards, and against TRL's pairwise loss."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from training.records import comparisons
+from training.trainers.kwise import kwise_loss, kwise_scores, kwise_scores_batch, plain_scores, why_not_shared
+from training.trainers.models import load_tokenizer
+from training.trainers.reward import load_reward_model
+
+PROMPT = [5, 6, 7, 8, 9]
+COMPLETIONS = [[10, 11, 12, 2], [13, 2], [14, 15, 16, 17, 18, 2], [19, 20, 2]]
+RANKS = [1, 0, 2, 2]
+
+
+@pytest.fixture
+def model(tiny: Path):
+    return load_reward_model(str(tiny), load_tokenizer(str(tiny)), seed=3).eval()
+
+
+def gradients(model) -> torch.Tensor:
+    grads = [p.grad.flatten().clone() for p in model.parameters() if p.grad is not None]
+    model.zero_grad()
+    return torch.cat(grads)
+
+
+def test_the_loss_is_the_mean_over_comparisons() -> None:
+    """Ranks 0, 1, 1 give (0,1) and (0,2): gaps 2 - 1 = 1 and 2 - 0 = 2.
+
+    -log sigmoid(x) = log(1 + e^-x): log(1 + e^-1) = 0.313262, log(1 + e^-2) = 0.126928; mean 0.220095.
+    """
+    scores = torch.tensor([2.0, 1.0, 0.0])
+    assert kwise_loss(scores, [0, 1, 1]).item() == pytest.approx(0.220095, abs=1e-6)
+    assert kwise_loss(scores, [0, 1, 1], weight=0.5).item() == pytest.approx(0.110047, abs=1e-6)
+
+
+def test_margins_and_centring_by_hand() -> None:
+    """Ranks 0, 1, 2 and scores 2, 1, 0: gaps 1 (one tier), 2 (two tiers), 1 (one tier).
+
+    Constant 1: gaps 0, 1, 0 -> (0.693147 + 0.313262 + 0.693147) / 3. Tier distance 1: gaps 0, 0, 0 -> log 2.
+    Centring: sums 3, 2, 1 -> squares 9, 4, 1, mean 14/3.
+    """
+    scores = torch.tensor([2.0, 1.0, 0.0])
+    constant = kwise_loss(scores, [0, 1, 2], margin="constant", margin_size=1.0)
+    assert constant.item() == pytest.approx((2 * 0.693147 + 0.313262) / 3, abs=1e-5)
+    tiers = kwise_loss(scores, [0, 1, 2], margin="tier_distance", margin_size=1.0)
+    assert tiers.item() == pytest.approx(math.log(2), abs=1e-6)
+    centred = kwise_loss(scores, [0, 1, 2], center_coefficient=0.1)
+    assert (centred - kwise_loss(scores, [0, 1, 2])).item() == pytest.approx(1.4 / 3, abs=1e-5)
+
+
+def test_a_ranking_of_ties_has_no_loss() -> None:
+    with pytest.raises(ValueError, match="ties only"):
+        kwise_loss(torch.tensor([1.0, 2.0]), [1, 1])
+
+
+def test_a_shared_prompt_gives_the_plain_scores_and_gradients(model) -> None:
+    shared = kwise_scores(model, PROMPT, COMPLETIONS, pad_id=0)
+    kwise_loss(shared, RANKS).backward()
+    shared_gradients = gradients(model)
+    plain = plain_scores(model, PROMPT, COMPLETIONS, pad_id=0)
+    kwise_loss(plain, RANKS).backward()
+    plain_gradients = gradients(model)
+    assert torch.allclose(shared, plain, atol=1e-5)
+    assert (shared_gradients - plain_gradients).norm() / plain_gradients.norm() < 1e-5
+
+
+def test_prompts_of_other_lengths_in_one_batch_change_nothing(model) -> None:
+    prompts = [PROMPT, [30] * 17, [40, 41]]
+    groups = [COMPLETIONS, COMPLETIONS[:2], COMPLETIONS[1:]]
+    together = kwise_scores_batch(model, prompts, groups, pad_id=0)
+    for prompt, group, scores in zip(prompts, groups, together, strict=True):
+        assert torch.allclose(scores, plain_scores(model, prompt, group, pad_id=0), atol=1e-5)
+
+
+def test_the_pad_token_inside_a_completion_is_a_token_like_others(model) -> None:
+    with_pad = [[10, 0, 0], [10, 2]]
+    scores = kwise_scores(model, PROMPT, with_pad, pad_id=0)
+    assert torch.allclose(scores, kwise_scores(model, PROMPT, with_pad, pad_id=1), atol=1e-6)
+
+
+def test_the_gradients_are_those_of_trls_pairwise_loss(tiny: Path, model, tmp_path: Path) -> None:
+    """Ranks 1, 0, 2, 2 give five pairs; TRL averages over its batch of pairs, we over the comparisons."""
+    from datasets import Dataset
+    from trl import RewardConfig, RewardTrainer
+
+    pairs = [
+        {"chosen_ids": PROMPT + COMPLETIONS[i], "rejected_ids": PROMPT + COMPLETIONS[j]}
+        for i, j in comparisons(RANKS)
+    ]
+    assert len(pairs) == 5
+    trainer = RewardTrainer(
+        model=model,
+        args=RewardConfig(
+            output_dir=str(tmp_path),
+            bf16=False,
+            use_cpu=True,
+            gradient_checkpointing=False,
+            report_to="none",
+            per_device_train_batch_size=5,
+        ),
+        train_dataset=Dataset.from_list(pairs),
+        processing_class=load_tokenizer(str(tiny)),
+    )
+    inputs = trainer.data_collator(pairs)
+    theirs = trainer.compute_loss(trainer.model, inputs)
+    theirs.backward()
+    their_gradients = gradients(model)
+    ours = kwise_loss(kwise_scores(model, PROMPT, COMPLETIONS, pad_id=0), RANKS)
+    ours.backward()
+    our_gradients = gradients(model)
+    assert ours.item() == pytest.approx(theirs.item(), rel=1e-5)
+    assert (our_gradients - their_gradients).norm() / their_gradients.norm() < 1e-5
+
+
+def test_a_model_with_a_sliding_window_is_told_apart() -> None:
+    from transformers import MistralConfig, MistralForSequenceClassification
+
+    shape = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "vocab_size": 32}
+    shape |= {"num_attention_heads": 2, "num_key_value_heads": 1, "num_labels": 1, "pad_token_id": 0}
+    sliding = MistralForSequenceClassification(MistralConfig(**shape, sliding_window=4))
+    whole = MistralForSequenceClassification(MistralConfig(**shape, sliding_window=None))
+    assert why_not_shared(sliding)
+    assert why_not_shared(whole) is None
+
+
+def test_a_new_head_starts_at_the_published_scale(tiny: Path) -> None:
+    """d = 128: standard deviation 1 / sqrt(129) = 0.0880; over 128 draws its estimate is within a quarter."""
+    tokenizer = load_tokenizer(str(tiny))
+    first, again = (load_reward_model(str(tiny), tokenizer, seed=1).score.weight for _ in range(2))
+    assert first.std().item() == pytest.approx(0.0880, rel=0.25)
+    assert torch.equal(first, again)

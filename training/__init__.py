@@ -1,0 +1,1 @@
+"""Checkpoints, snapshots, runs and rounds; the trainers below know nothing of Django."""

@@ -1,0 +1,1 @@
+"""The training side of /api/v1/: read-only, but for what the console also offers."""

@@ -1,0 +1,45 @@
+"""Shapes of the training side's answers."""
+
+from rest_framework import serializers
+
+from training.models import Checkpoint, Round, Run, Snapshot, Stage
+
+
+class CheckpointSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = Checkpoint
+        fields = ["id", "name", "kind", "parent", "run", "size_bytes", "metrics", "created_at"]
+
+
+class SnapshotSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = Snapshot
+        fields = ["id", "kind", "sha256", "rows", "manifest", "created_at"]
+
+
+class StageSerializer(serializers.ModelSerializer):
+    runs = serializers.PrimaryKeyRelatedField(many=True, read_only=True)
+
+    class Meta:
+        model = Stage
+        fields = ["index", "kind", "state", "params", "batch", "runs", "started_at", "ended_at"]
+
+
+class RoundSerializer(serializers.ModelSerializer):
+    stages = StageSerializer(many=True, read_only=True)
+
+    class Meta:
+        model = Round
+        fields = [
+            "id", "number", "name", "state", "start", "include_simulated", "heldout_percent", "stages",
+            "created_at", "ended_at",
+        ]  # fmt: skip
+
+
+class RunSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = Run
+        fields = [
+            "id", "kind", "state", "params", "model", "snapshot", "attempt", "step", "total_steps", "status", "result",
+            "error", "created_at", "started_at", "ended_at",
+        ]  # fmt: skip

@@ -1,0 +1,119 @@
+"""Rounds, runs, checkpoints with their lineage, and snapshots whose files never change."""
+
+from typing import Any
+
+from django.db.models import QuerySet
+from django.http import FileResponse
+from django.shortcuts import get_object_or_404
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema
+from rest_framework import generics
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from hone.accounts import access
+from training import lineage
+from training.api import serializers
+from training.models import Checkpoint, Metric, Round, Run, Snapshot
+
+
+def _check_lead(request: Request, slug: str) -> Any:
+    return access.project_for(request.user, slug, roles=access.LEADS)  # type: ignore[arg-type]
+
+
+class _OfProject(generics.ListAPIView):
+    model: type[Any]
+
+    def get_queryset(self) -> QuerySet[Any]:
+        if getattr(self, "swagger_fake_view", False):
+            return self.model._default_manager.none()
+        project = _check_lead(self.request, self.kwargs["slug"])
+        return self.model._default_manager.filter(project=project)
+
+
+class RoundList(_OfProject):
+    """A project's rounds with their stages. Managers and reviewers."""
+
+    model = Round
+    serializer_class = serializers.RoundSerializer
+
+    def get_queryset(self) -> QuerySet[Any]:
+        return super().get_queryset().prefetch_related("stages__runs")
+
+
+class CheckpointList(_OfProject):
+    """The checkpoints that a project's runs made. Managers and reviewers."""
+
+    model = Checkpoint
+    serializer_class = serializers.CheckpointSerializer
+
+
+class SnapshotList(_OfProject):
+    """A project's frozen data sets with their manifests. Managers and reviewers."""
+
+    model = Snapshot
+    serializer_class = serializers.SnapshotSerializer
+
+
+class SnapshotFile(APIView):
+    @extend_schema(responses={(200, "application/vnd.apache.parquet"): OpenApiTypes.BINARY})
+    def get(self, request: Request, pk: int) -> FileResponse:
+        """The snapshot's Parquet file. Its ETag is its sha256: the file under an id never changes."""
+        snapshot = get_object_or_404(Snapshot.objects.select_related("project"), pk=pk)
+        _check_lead(request, snapshot.project.slug)
+        answer = FileResponse(
+            open(snapshot.path, "rb"),  # noqa: SIM115 - FileResponse closes it
+            content_type="application/vnd.apache.parquet",
+            as_attachment=True,
+            filename=f"{snapshot.project.slug}-{snapshot.kind}-{snapshot.pk}.parquet",
+        )
+        answer["ETag"] = f'"{snapshot.sha256}"'
+        return answer
+
+
+def _run(request: Request, pk: int) -> Run:
+    run = get_object_or_404(Run.objects.select_related("project"), pk=pk)
+    _check_lead(request, run.project.slug)
+    return run
+
+
+class RunDetail(APIView):
+    @extend_schema(responses=serializers.RunSerializer)
+    def get(self, request: Request, pk: int) -> Response:
+        """A run: state, progress, result."""
+        return Response(serializers.RunSerializer(_run(request, pk)).data)
+
+
+class RunMetrics(APIView):
+    @extend_schema(responses=dict)
+    def get(self, request: Request, pk: int) -> Response:
+        """Every metric of a run as {name: [[step, value], …]}, for charts."""
+        series: dict[str, list[list[float]]] = {}
+        rows = Metric.objects.filter(run=_run(request, pk)).order_by("step")
+        for name, step, value in rows.values_list("name", "step", "value"):
+            series.setdefault(name, []).append([step, value])
+        return Response(series)
+
+
+class Lineage(APIView):
+    @extend_schema(responses=dict)
+    def get(self, request: Request, pk: int) -> Response:
+        """A checkpoint's ancestors, with the data, labels, authors and guideline versions behind each."""
+        checkpoint = get_object_or_404(Checkpoint.objects.select_related("project", "run__snapshot"), pk=pk)
+        if checkpoint.project is None:
+            access.require_staff(request.user)  # type: ignore[arg-type]
+        else:
+            _check_lead(request, checkpoint.project.slug)
+        return Response(
+            [
+                {
+                    "checkpoint": serializers.CheckpointSerializer(step["checkpoint"]).data,
+                    "run": step["run"].pk if step["run"] else None,
+                    "snapshot": serializers.SnapshotSerializer(step["snapshot"]).data if step["snapshot"] else None,
+                    "authors": step["labels"]["authors"] if step["labels"] else {},
+                    "sampled": [model.name for model in step["labels"]["sampled"]] if step["labels"] else [],
+                }
+                for step in lineage.of(checkpoint)
+            ]
+        )

@@ -1,0 +1,165 @@
+"""Scripted contractors: they log in and work through the same HTTP endpoints as the browser's pages.
+
+Their accounts are marked `simulated`, and so is every row that they make. They write the demonstrations that the
+examples ship, and rank by `score` below: a stated rule on the text alone, which is not the trained reward model.
+"""
+
+import random
+import re
+import threading
+import uuid
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from labeling.messages import content_hash
+
+# Two answers whose scores lie closer than this are a tie to a scripted contractor.
+TIE = 0.05
+# Below this an answer is unacceptable: empty, or mostly repeating itself.
+UNACCEPTABLE = -1.0
+
+
+def score(*, prompt: str, answer: str) -> float:
+    """The rule by which a scripted contractor ranks; higher is better.
+
+    +1 for the prompt's language, +0.5 for ending a sentence, up to +1 for taking up the prompt's words, up to +0.5
+    for 15 to 80 words, minus 3 times the share of repeated word triples. An empty answer scores -10.
+    """
+    words = _words(answer)
+    if not words:
+        return -10.0
+    asked = {word for word in _words(prompt) if len(word) > 3 or _is_han(word)}
+    taken_up = len(asked & set(words)) / max(1, min(len(asked), 8))
+    triples = list(zip(words, words[1:], words[2:], strict=False))
+    repeated = 1 - len(set(triples)) / len(triples) if triples else 0.0
+    length = 1.0 if 15 <= len(words) <= 80 else max(0.0, 1 - abs(len(words) - 40) / 60)
+    return (
+        1.0 * (_is_chinese(prompt) == _is_chinese(answer))
+        + 0.5 * (answer.rstrip()[-1:] in '.!?。！？)）”"`:：')
+        + 1.0 * min(1.0, taken_up)
+        + 0.5 * length
+        - 3.0 * repeated
+    )
+
+
+def _words(text: str) -> list[str]:
+    """Lower-case words; each Chinese character counts as one."""
+    return re.findall(r"[\u4e00-\u9fff]|[^\W\u4e00-\u9fff]+", text.lower())
+
+
+def _is_han(word: str) -> bool:
+    return "\u4e00" <= word[0] <= "\u9fff"
+
+
+def _is_chinese(text: str) -> bool:
+    words = _words(text)
+    return bool(words) and sum(_is_han(word) for word in words) > 0.3 * len(words)
+
+
+def rank(
+    *, prompt: str, answers: dict[str, str], noise: random.Random, spread: float = 0.15
+) -> tuple[list[list[str]], list[str]]:
+    """Tiers of letters from best to worst, and the unacceptable letters.
+
+    Each contractor adds a little noise of their own, so that they sometimes disagree as people do.
+    """
+    scores = {letter: score(prompt=prompt, answer=text) + noise.gauss(0, spread) for letter, text in answers.items()}
+    unacceptable = sorted(letter for letter, value in scores.items() if value < UNACCEPTABLE)
+    tiers: list[list[str]] = []
+    last = 0.0
+    for letter in sorted(scores, key=lambda one: -scores[one]):
+        if letter in unacceptable:
+            continue
+        if tiers and last - scores[letter] < TIE:
+            tiers[-1].append(letter)
+        else:
+            tiers.append([letter])
+        last = scores[letter]
+    return tiers, unacceptable
+
+
+@dataclass(frozen=True)
+class Login:
+    """A demo account."""
+
+    username: str
+    password: str
+
+
+class Contractor(threading.Thread):
+    """Works through a project's write and rank items until told to stop. `done` counts what was submitted."""
+
+    def __init__(
+        self, *, address: str, login: Login, project: str, answers: dict[str, list[dict[str, str]]], seed: int
+    ) -> None:
+        super().__init__(name=f"contractor-{login.username}", daemon=True)
+        self.address, self.login, self.project = address, login, project
+        self.answers = answers
+        self.noise = random.Random(seed)
+        self.stopping = threading.Event()
+        self.done: Counter[str] = Counter()
+        self.problem: str | None = None
+
+    def stop(self) -> None:
+        self.stopping.set()
+
+    def run(self) -> None:
+        while not self.stopping.is_set():
+            try:
+                self._session()
+            except httpx.HTTPError as error:
+                self.problem = f"{type(error).__name__}: {error}"  # the web process restarted: log in again
+                self.stopping.wait(1.0)
+
+    def _session(self) -> None:
+        with httpx.Client(base_url=self.address, timeout=30.0, follow_redirects=True) as client:
+            client.get("/login/").raise_for_status()
+            fields = {"username": self.login.username, "password": self.login.password}
+            self._post(client, "/login/", data=fields)
+            if "sessionid" not in client.cookies:
+                raise httpx.HTTPError(f"{self.login.username} could not log in")
+            self.problem = None
+            while not self.stopping.is_set():
+                worked = [self._work(client, kind) for kind in ("write", "rank")]
+                if not any(worked):
+                    self.stopping.wait(0.5)
+
+    def _post(self, client: httpx.Client, path: str, **body: Any) -> httpx.Response:
+        headers = {"X-CSRFToken": client.cookies["csrftoken"], "Referer": self.address}
+        answer = client.post(path, headers=headers, **body)
+        answer.raise_for_status()
+        return answer
+
+    def _work(self, client: httpx.Client, kind: str) -> bool:
+        """Takes and submits one item; answers whether there was one."""
+        answer = self._post(client, f"/api/v1/projects/{self.project}/work/{kind}/next/")
+        if answer.status_code == httpx.codes.NO_CONTENT:
+            return False
+        work = answer.json()
+        body = self._written(work) if kind == "write" else self._ranked(work)
+        lease = {"lease_token": work["lease_token"]}
+        path = f"/api/v1/work/{work['slot']}"
+        if body is None:
+            note = "No answer is shipped for this prompt."
+            self._post(client, f"{path}/skip/", json={**lease, "reason": "other", "note": note})
+        else:
+            sent = {**lease, "client_key": str(uuid.uuid4()), "active_seconds": 0, **body}
+            self._post(client, f"{path}/submit/", json=sent)
+            self.done[kind] += 1
+        return True
+
+    def _written(self, work: dict[str, Any]) -> dict[str, Any] | None:
+        if work["prompt"] is None:
+            return None
+        prompt = [{"role": turn["role"], "content": turn["content"]} for turn in work["prompt"]["messages"]]
+        messages = self.answers.get(content_hash(prompt))
+        return {"messages": messages} if messages else None
+
+    def _ranked(self, work: dict[str, Any]) -> dict[str, Any]:
+        prompt = work["prompt"]["messages"][-1]["content"]
+        answers = {answer["letter"]: answer["text"] for answer in work["answers"]}
+        tiers, unacceptable = rank(prompt=prompt, answers=answers, noise=self.noise)
+        return {"tiers": tiers, "unacceptable": unacceptable}

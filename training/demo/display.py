@@ -1,0 +1,172 @@
+"""The demo's terminal: a live view of the round while it runs, and a closing table of what each stage did."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from labeling.queries import batch_progress
+from training.models import Metric, Round, Run, Stage
+from training.views.console import seconds_left
+
+_STATE = {
+    Stage.State.PENDING: ("·", "dim"),
+    Stage.State.WAITING: ("◔", "yellow"),
+    Stage.State.READY: ("◑", "yellow"),
+    Stage.State.RUNNING: ("▶", "cyan"),
+    Stage.State.DONE: ("✓", "green"),
+    Stage.State.FAILED: ("✗", "red"),
+    Stage.State.CANCELLED: ("✗", "magenta"),
+}
+_LIVE_METRICS = ("loss", "accuracy", "rewards_accuracies", "token_accuracy", "tokens_per_s")
+
+
+def duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def follow(*, console: Console, round_id: int, finished: Callable[[Round], bool], check: Callable[[], None]) -> Round:
+    """Shows the round until `finished`; `check` runs each time and may raise. Answers with the round."""
+    found = Round.objects.get(pk=round_id)
+    if not console.is_terminal:
+        return _follow_plain(console=console, round_id=round_id, finished=finished, check=check)
+    with Live(console=console, refresh_per_second=4, transient=True) as live:
+        while not finished(found):
+            check()
+            live.update(_table(found))
+            time.sleep(0.5)
+            found = Round.objects.get(pk=round_id)
+    return found
+
+
+def _follow_plain(
+    *, console: Console, round_id: int, finished: Callable[[Round], bool], check: Callable[[], None]
+) -> Round:
+    """One line a change of state and every ten seconds of training, for logs and pipes."""
+    seen: dict[int, tuple[str, int]] = {}
+    while True:
+        found = Round.objects.get(pk=round_id)
+        for stage in found.stages.all():
+            step, total, text = _progress(stage)
+            now = (stage.state, int(time.monotonic() / 10) if stage.state == Stage.State.RUNNING else 0)
+            if stage.state != Stage.State.PENDING and seen.get(stage.pk) != now:
+                seen[stage.pk] = now
+                steps = f"{step}/{total}" if total else ""
+                console.print(
+                    f"{found.name}: {stage.get_kind_display()} {stage.state} {steps} {text}".rstrip(),
+                    highlight=False,
+                )
+        if finished(found):
+            return found
+        check()
+        time.sleep(0.5)
+
+
+def _table(found: Round) -> Table:
+    table = Table(title=f"{found.project.name} · {found.name}", title_justify="left", expand=False)
+    table.add_column("stage")
+    table.add_column("", width=24)
+    table.add_column("step", justify="right")
+    table.add_column("now", min_width=30)
+    table.add_column("left", justify="right")
+    for stage in found.stages.all():
+        mark, colour = _STATE[Stage.State(stage.state)]
+        step, total, text = _progress(stage)
+        run = stage.runs.order_by("-id").first()
+        left = seconds_left(run) if run else None
+        bar: Any = ProgressBar(
+            total=total or 1, completed=total or 1 if stage.state == Stage.State.DONE else step, width=22
+        )
+        table.add_row(
+            Text(f"{mark} {stage.get_kind_display()}", style=colour),
+            bar if stage.state != Stage.State.PENDING else "",
+            f"{step}/{total}" if total else "",
+            text,
+            duration(left) if left is not None else "",
+        )
+    return table
+
+
+def _progress(stage: Stage) -> tuple[int, int, str]:
+    """(step, steps, what is measured now) of a stage."""
+    if stage.is_human:
+        if stage.batch_id is None:
+            return 0, 0, ""
+        progress = batch_progress(stage.batch_id)
+        return progress["submitted"], progress["total"], "labels submitted"
+    run = stage.runs.order_by("-id").first()
+    if run is None:
+        return 0, 0, stage.params.get("problem", "")
+    if run.state == Run.State.FAILED:
+        return run.step, run.total_steps, run.error
+    newest: dict[str, float] = {}
+    for name, value in Metric.objects.filter(run=run).order_by("step").values_list("name", "value"):
+        newest[name] = value
+    shown = [f"{name} {newest[name]:.3g}" for name in _LIVE_METRICS if name in newest]
+    return run.step, run.total_steps, " · ".join(shown[:3]) or run.status
+
+
+def closing_table(found: Round) -> Table:
+    """What each stage of a finished round consumed, produced and measured, and how long it took."""
+    table = Table(title=f"{found.name}: what happened", title_justify="left", show_lines=False)
+    for name in ("stage", "consumed", "produced", "measured"):
+        table.add_column(name, overflow="fold")
+    table.add_column("time", justify="right")
+    total = 0.0
+    for stage in found.stages.all():
+        seconds = (stage.ended_at - stage.started_at).total_seconds() if stage.ended_at and stage.started_at else 0.0
+        total += seconds
+        table.add_row(stage.get_kind_display(), *_account(stage), duration(seconds))
+    table.add_section()
+    table.add_row("together", "", "", "", duration(total))
+    return table
+
+
+def _account(stage: Stage) -> tuple[str, str, str]:
+    if stage.is_human and stage.batch_id:
+        progress = batch_progress(stage.batch_id)
+        noun = "demonstrations" if stage.kind == Stage.Kind.WRITE else "rankings"
+        made = f"{progress['submitted']} {noun}"
+        if stage.kind == Stage.Kind.RANK:
+            made += f", {_comparisons(stage)} comparisons"
+        return f"{progress['total']} items", made, f"{progress['simulated']} by scripts"
+    run = stage.runs.order_by("-id").first()
+    if run is None:
+        return "", "", stage.params.get("problem", "")
+    consumed = run.result.get("consumed", {})
+    used = ", ".join(f"{value:,} {name}" for name, value in consumed.items())
+    made_checkpoint = getattr(run, "checkpoint", None)
+    produced = made_checkpoint.name if made_checkpoint else f"{run.generations.count():,} completions"
+    return used, produced, _measured(run)
+
+
+def _comparisons(stage: Stage) -> int:
+    from labeling.models import Comparison
+
+    return Comparison.objects.filter(ranking__item__batch_id=stage.batch_id).count()
+
+
+_MEASURED = {
+    "sft": ("train_loss", "heldout_loss_before", "heldout_loss", "heldout_token_accuracy"),
+    "reward": (
+        "loss",
+        "heldout_accuracy_before",
+        "heldout_accuracy",
+        "heldout_accuracy_low",
+        "heldout_accuracy_high",
+    ),
+    "dpo": ("train_loss", "heldout_loss", "rewards_margins", "rewards_accuracies"),
+    "sample": ("tokens_per_s", "stop_share", "mean_tokens"),
+}
+
+
+def _measured(run: Run) -> str:
+    metrics = run.result.get("metrics", {})
+    names = [name for name in _MEASURED.get(run.kind, ()) if isinstance(metrics.get(name), int | float)]
+    return ", ".join(f"{name.replace('_', ' ')} {metrics[name]:.3g}" for name in names)

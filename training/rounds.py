@@ -1,0 +1,300 @@
+"""The loop: rounds of stages, moved on by what people label and what trainers finish.
+
+`advance` is the one place that changes a round's or a stage's state by itself. It is safe to call at any time and
+from anywhere: it locks the round, looks at what is true, and goes as far as that allows.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Count, Q, QuerySet
+from django.utils import timezone
+
+from hone.accounts.models import Project, User
+from hone.audit.models import record
+from labeling.batches import NewItem, open_batch
+from labeling.models import Prompt
+from labeling.queries import batch_progress
+from training import runs, snapshots
+from training.models import Checkpoint, Round, Run, Snapshot, Stage
+
+# A round has some of these, in this order.
+ORDER = [
+    Stage.Kind.WRITE,
+    Stage.Kind.SFT,
+    Stage.Kind.SAMPLE,
+    Stage.Kind.RANK,
+    Stage.Kind.REWARD,
+    Stage.Kind.DPO,
+]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What to do in a round. `stages` maps a kind to its parameters; absent kinds are left out.
+
+    People's stages: `min_labels` (0: every slot), `auto` (go on without the lead), and for write `prompts`, the
+    number of prompts to ask for. Sampling has `prompts` and `slots_per_item` beside the sampler's own fields.
+    """
+
+    name: str
+    start: Checkpoint
+    stages: dict[str, dict[str, Any]] = field(default_factory=dict)
+    include_simulated: bool = False
+    heldout_percent: int = 10
+
+
+def check_order(kinds: list[str]) -> str | None:
+    """The sentence that says why these stages do not make a round, or None when they do."""
+    if not kinds:
+        return "Choose at least one stage."
+    if Stage.Kind.RANK in kinds and Stage.Kind.SAMPLE not in kinds:
+        return "Ranking needs answers: add the sample stage before it."
+    if Stage.Kind.SAMPLE in kinds and Stage.Kind.RANK not in kinds:
+        return "Sampled answers wait to be ranked: add the rank stage after sampling."
+    return None
+
+
+@transaction.atomic
+def start(*, project: Project, recipe: Recipe, actor: User | None) -> Round:
+    """Makes the round with its stages and starts the first. Raises ValueError with check_order's sentence."""
+    kinds = [kind for kind in ORDER if kind in recipe.stages]
+    problem = check_order([str(kind) for kind in kinds])
+    if problem:
+        raise ValueError(problem)
+    # The project row is the lock: two leads who start at once must get two numbers.
+    Project.objects.select_for_update().get(pk=project.pk)
+    number = project.rounds.count() + 1
+    created = Round.objects.create(
+        project=project,
+        number=number,
+        name=recipe.name or f"Round {number}",
+        start=recipe.start,
+        include_simulated=recipe.include_simulated,
+        heldout_percent=recipe.heldout_percent,
+        created_by=actor,
+    )
+    Stage.objects.bulk_create(
+        Stage(round=created, index=index, kind=kind, params=recipe.stages[kind]) for index, kind in enumerate(kinds)
+    )
+    record("round.started", created, actor=actor, stages=[str(kind) for kind in kinds])
+    advance(created.pk)
+    created.refresh_from_db()
+    return created
+
+
+@transaction.atomic
+def advance(round_id: int) -> None:
+    """Moves the round as far as it goes now."""
+    # The lock keeps the tick, a finished run and the lead's click from starting one stage twice.
+    found = Round.objects.select_for_update().get(pk=round_id)
+    if found.state not in (Round.State.RUNNING, Round.State.WAITING):
+        return
+    while (stage := found.stages.exclude(state=Stage.State.DONE).order_by("index").first()) is not None:
+        before = stage.state
+        _step(stage)
+        if stage.state == before:
+            break
+        stage.save(update_fields=["state", "batch", "started_at", "ended_at"])
+    _settle(found, stage)
+
+
+def _step(stage: Stage) -> None:
+    """Looks once at the stage and sets its new state, if it has one."""
+    if stage.state == Stage.State.PENDING:
+        stage.started_at = timezone.now()
+        if stage.is_human:
+            _open_work(stage)
+        else:
+            _launch(stage)
+    elif stage.state == Stage.State.WAITING:
+        if gate_is_met(stage):
+            stage.state = Stage.State.READY
+    elif stage.state == Stage.State.RUNNING:
+        run = stage.runs.order_by("-id").first()
+        if run is not None and run.has_ended:
+            stage.state = {
+                Run.State.SUCCEEDED: Stage.State.DONE,
+                Run.State.FAILED: Stage.State.FAILED,
+                Run.State.CANCELLED: Stage.State.CANCELLED,
+            }[Run.State(run.state)]
+    if stage.state == Stage.State.READY and stage.params.get("auto", True):
+        stage.state = Stage.State.DONE
+    if stage.state in (Stage.State.DONE, Stage.State.FAILED, Stage.State.CANCELLED):
+        stage.ended_at = timezone.now()
+
+
+def gate_is_met(stage: Stage) -> bool:
+    """Whether people have done what the stage waits for."""
+    if stage.batch_id is None:
+        return False
+    progress = batch_progress(stage.batch_id)
+    wanted = int(stage.params.get("min_labels") or 0) or progress["total"]
+    return progress["submitted"] >= min(wanted, progress["total"])
+
+
+def _settle(found: Round, stage: Stage | None) -> None:
+    """The round's own state, as its current stage says."""
+    if stage is None:
+        state, ended = Round.State.DONE, timezone.now()
+    else:
+        state = {
+            Stage.State.WAITING: Round.State.WAITING,
+            Stage.State.READY: Round.State.WAITING,
+            Stage.State.FAILED: Round.State.FAILED,
+            Stage.State.CANCELLED: Round.State.CANCELLED,
+        }.get(Stage.State(stage.state), Round.State.RUNNING)
+        ended = None
+    if found.state != state:
+        found.state, found.ended_at = state, ended
+        found.save(update_fields=["state", "ended_at"])
+        record(f"round.{state}", found)
+
+
+def _open_work(stage: Stage) -> None:
+    """Opens a writing batch, or waits for the ranking batch that sampling has opened."""
+    if stage.kind == Stage.Kind.WRITE:
+        wanted = int(stage.params.get("prompts") or 0)
+        prompts = prompts_to_write(stage.round.project)
+        stage.batch = open_batch(
+            project=stage.round.project,
+            kind="write",
+            name=f"{stage.round.name}: write",
+            items=[
+                NewItem(prompt=prompt, priority=stage.round.number)
+                for prompt in (prompts[:wanted] if wanted else prompts)
+            ],
+        )
+    stage.state = Stage.State.WAITING
+
+
+def _launch(stage: Stage) -> None:
+    """Freezes the stage's data and queues its run; without data the stage fails with the sentence."""
+    found = stage.round
+    project = found.project
+    labels = {"include_simulated": found.include_simulated, "heldout_percent": found.heldout_percent}
+    try:
+        snapshot: Snapshot
+        if stage.kind == Stage.Kind.SFT:
+            snapshot = snapshots.freeze_demonstrations(project=project, **labels)
+        elif stage.kind == Stage.Kind.SAMPLE:
+            wanted = int(stage.params.get("prompts") or 0)
+            prompts = prompts_to_sample(project)
+            snapshot = snapshots.freeze_prompts(project=project, prompts=prompts[:wanted] if wanted else prompts)
+        else:
+            snapshot = snapshots.freeze_rankings(project=project, **labels)
+    except snapshots.NothingToFreeze as error:
+        stage.state = Stage.State.FAILED
+        stage.params = {**stage.params, "problem": str(error)}
+        stage.save(update_fields=["params"])
+        return
+    if "problem" in stage.params:
+        stage.params.pop("problem")
+        stage.save(update_fields=["params"])
+    runs.launch(
+        project=project,
+        kind=stage.kind,
+        params=trainer_params(stage),
+        model=model_for(stage),
+        snapshot=snapshot,
+        actor=found.created_by,
+        stage=stage,
+    )
+    stage.state = Stage.State.RUNNING
+
+
+def trainer_params(stage: Stage) -> dict[str, Any]:
+    """The stage's parameters that are its trainer's own fields."""
+    from training.trainers.config import fields_of
+
+    known = {spec.name for spec in fields_of(stage.kind)}
+    return {name: value for name, value in stage.params.items() if name in known}
+
+
+def model_for(stage: Stage) -> Checkpoint:
+    """The model that the stage starts from: the newest policy of the round so far, else the round's start."""
+    made = Checkpoint.objects.filter(
+        run__stage__round=stage.round,
+        run__stage__index__lt=stage.index,
+        kind__in=[Checkpoint.Kind.SFT, Checkpoint.Kind.POLICY],
+    )
+    return made.order_by("-id").first() or stage.round.start
+
+
+def policy_of(found: Round) -> Checkpoint | None:
+    """The policy that the round has made so far, which the next round starts from."""
+    made = Checkpoint.objects.filter(run__stage__round=found, kind__in=[Checkpoint.Kind.SFT, Checkpoint.Kind.POLICY])
+    return made.order_by("-id").first()
+
+
+def prompts_to_write(project: Project) -> QuerySet[Prompt]:
+    """Prompts without a demonstration or an open item for one, oldest first."""
+    return (
+        project.prompts.filter(demonstrations=None)
+        .exclude(items__kind="write", items__slots__state__in=["open", "leased"])
+        .order_by("id")
+    )
+
+
+def prompts_to_sample(project: Project) -> QuerySet[Prompt]:
+    """Prompts by how seldom they were ranked, those without a demonstration first, then by hash.
+
+    InstructGPT's RM and PPO prompts are others than its SFT prompts (section 3.2), and each round asks new ones.
+    """
+    return project.prompts.annotate(
+        asked=Count("items", distinct=True, filter=Q(items__kind="rank")),
+        shown=Count("demonstrations", distinct=True),
+    ).order_by("asked", "shown", "content_hash")
+
+
+@transaction.atomic
+def continue_past_gate(*, stage_id: int, actor: User) -> None:
+    """The lead's "go on": ends a people's stage with the labels that there are. Raises runs.NotPossible."""
+    stage = Stage.objects.select_for_update().get(pk=stage_id)
+    if stage.state not in (Stage.State.WAITING, Stage.State.READY):
+        raise runs.NotPossible("This stage is not waiting.")
+    stage.state, stage.ended_at = Stage.State.DONE, timezone.now()
+    stage.save(update_fields=["state", "ended_at"])
+    record("stage.continued", stage, actor=actor)
+    advance(stage.round_id)
+
+
+@transaction.atomic
+def cancel(*, round_id: int, actor: User) -> None:
+    """Stops the round: its running trainer saves its state and ends. Raises runs.NotPossible when it has ended."""
+    found = Round.objects.select_for_update().get(pk=round_id)
+    if found.state in (Round.State.DONE, Round.State.CANCELLED):
+        raise runs.NotPossible("This round has ended already.")
+    for run in Run.objects.filter(stage__round=found).exclude(state__in=Run.ENDED):
+        runs.cancel(run_id=run.pk, actor=actor)
+    stages = found.stages.exclude(state__in=[Stage.State.DONE, Stage.State.PENDING])
+    stages.update(state=Stage.State.CANCELLED, ended_at=timezone.now())
+    found.state, found.ended_at = Round.State.CANCELLED, timezone.now()
+    found.save(update_fields=["state", "ended_at"])
+    record("round.cancelled", found, actor=actor)
+
+
+@transaction.atomic
+def resume(*, round_id: int, actor: User) -> None:
+    """Goes on from the stage that failed or was cancelled. Raises runs.NotPossible when there is none."""
+    found = Round.objects.select_for_update().get(pk=round_id)
+    stage = found.stages.filter(state__in=[Stage.State.FAILED, Stage.State.CANCELLED]).order_by("index").first()
+    if stage is None and found.state != Round.State.CANCELLED:
+        raise runs.NotPossible("No stage of this round has failed.")
+    if stage is not None:
+        run = stage.runs.order_by("-id").first()
+        if run is not None and not run.has_ended:
+            raise runs.NotPossible("The run is still saving its state; try again in a moment.")
+        if run is not None and run.state != Run.State.SUCCEEDED:
+            runs.resume(run_id=run.pk, actor=actor)
+        if run is not None:
+            stage.state = Stage.State.RUNNING
+        else:
+            stage.state = Stage.State.WAITING if stage.batch_id else Stage.State.PENDING
+        stage.ended_at = None
+        stage.save(update_fields=["state", "ended_at"])
+    found.state, found.ended_at = Round.State.RUNNING, None
+    found.save(update_fields=["state", "ended_at"])
+    record("round.resumed", found, actor=actor)
+    advance(found.pk)

@@ -1,0 +1,197 @@
+"""A run's life as rows: launch, claim, heartbeat, cancel, resume, end. What happens to processes is in launcher.py.
+
+Every write of a worker names its fence; after a reaper raised the fence, a worker that was thought lost writes
+nothing any more.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from hone.accounts.models import Project, User
+from hone.audit.models import record
+from training.models import Checkpoint, Run, Snapshot, Stage
+
+LEASE = timedelta(seconds=30)
+MAX_ATTEMPTS = 3
+
+
+class NotPossible(Exception):
+    """The run is not in a state that allows this; the text is a sentence for the lead."""
+
+
+class LostRun(Exception):
+    """Another worker or the reaper took the run over: stop the process and write nothing."""
+
+
+@transaction.atomic
+def launch(
+    *,
+    project: Project,
+    kind: str,
+    params: dict[str, Any],
+    model: Checkpoint,
+    snapshot: Snapshot,
+    actor: User | None,
+    stage: Stage | None = None,
+) -> Run:
+    """Writes the queued run and wakes a worker once the transaction is committed."""
+    run = Run.objects.create(
+        project=project,
+        kind=kind,
+        params=params,
+        model=model,
+        snapshot=snapshot,
+        created_by=actor,
+        stage=stage,
+    )
+    record("run.launched", run, actor=actor, kind=kind, snapshot=snapshot.pk, model=model.name)
+    wake(run.pk)
+    return run
+
+
+def wake(run_id: int) -> None:
+    """Sends the run to a worker after commit. Sent twice, the second message finds nothing to claim."""
+    from training.tasks import execute_run
+
+    transaction.on_commit(lambda: execute_run.apply_async([run_id], expires=60))
+
+
+@transaction.atomic
+def claim(run_id: int, *, host: str, boot_id: str) -> Run | None:
+    """Takes a queued run for this worker, or answers None when it is not queued (any more)."""
+    run = Run.objects.select_for_update().filter(pk=run_id, state=Run.State.QUEUED).first()
+    if run is None:
+        return None
+    run.state = Run.State.RUNNING
+    run.attempt += 1
+    run.fence += 1
+    run.host, run.boot_id = host, boot_id
+    run.process_group = run.process_started = None
+    run.started_at = run.started_at or timezone.now()
+    run.ended_at = None
+    run.error = ""
+    run.lease_expires_at = Now() + LEASE  # type: ignore[assignment]
+    run.save()
+    run.refresh_from_db()
+    return run
+
+
+def update(run: Run, **fields: Any) -> None:
+    """Writes these columns if the fence still holds. Raises LostRun otherwise."""
+    changed = Run.objects.filter(pk=run.pk, fence=run.fence, state=Run.State.RUNNING).update(**fields)
+    if not changed:
+        raise LostRun
+    for name, value in fields.items():
+        setattr(run, name, value)
+
+
+def heartbeat(run: Run) -> bool:
+    """Renews the worker's lease; answers whether a cancel was asked for. Raises LostRun."""
+    update(run, lease_expires_at=Now() + LEASE)
+    return Run.objects.values_list("cancel_requested", flat=True).get(pk=run.pk)
+
+
+@transaction.atomic
+def cancel(*, run_id: int, actor: User | None) -> Run:
+    """A queued run ends at once; a running one saves its state first. Raises NotPossible when it has ended."""
+    run = Run.objects.select_for_update().get(pk=run_id)
+    if run.has_ended:
+        raise NotPossible("This run has ended already.")
+    if run.state == Run.State.QUEUED:
+        run.state, run.ended_at = Run.State.CANCELLED, timezone.now()
+    run.cancel_requested = True
+    run.save(update_fields=["state", "ended_at", "cancel_requested"])
+    record("run.cancelled", run, actor=actor)
+    return run
+
+
+@transaction.atomic
+def resume(*, run_id: int, actor: User | None) -> Run:
+    """Queues a failed or cancelled run again; its trainer goes on from the last whole state it saved.
+
+    Raises NotPossible when the run did not end that way.
+    """
+    run = Run.objects.select_for_update().get(pk=run_id)
+    if run.state not in (Run.State.FAILED, Run.State.CANCELLED):
+        raise NotPossible("Only a failed or cancelled run can be resumed.")
+    run.state = Run.State.QUEUED
+    run.attempt = 0
+    run.cancel_requested = False
+    run.error, run.ended_at = "", None
+    run.save(update_fields=["state", "attempt", "cancel_requested", "error", "ended_at"])
+    record("run.resumed", run, actor=actor)
+    wake(run.pk)
+    return run
+
+
+@transaction.atomic
+def take_over_lost() -> list[Run]:
+    """Raises the fence of every run whose worker's lease ran out, and answers with them for the reaper to end.
+
+    They keep the state "running" and a fresh lease while the reaper ends their processes.
+    """
+    lost = list(
+        Run.objects.select_for_update(skip_locked=True).filter(state=Run.State.RUNNING, lease_expires_at__lte=Now())
+    )
+    for run in lost:
+        run.fence += 1
+        run.lease_expires_at = Now() + LEASE  # type: ignore[assignment]
+        run.save(update_fields=["fence", "lease_expires_at"])
+    return lost
+
+
+def requeue(run: Run, *, why: str, counts: bool = True) -> None:
+    """Back to the queue, or failed after three attempts that count. Raises LostRun."""
+    if counts and run.attempt >= MAX_ATTEMPTS:
+        update(
+            run,
+            error=f"{why} It was tried {run.attempt} times.",
+            ended_at=timezone.now(),
+            state=Run.State.FAILED,
+        )
+        return
+    attempt = run.attempt if counts else max(0, run.attempt - 1)
+    update(run, status=why, attempt=attempt, state=Run.State.QUEUED)
+    wake(run.pk)
+
+
+def wake_queued() -> None:
+    """Sends every queued run again: a message that was lost with the broker delays a run, and no more."""
+    for run_id in Run.objects.filter(state=Run.State.QUEUED).values_list("pk", flat=True):
+        wake(run_id)
+
+
+def config(run: Run) -> dict[str, Any]:
+    """What the trainer reads as config.json."""
+    envelope: dict[str, Any] = {
+        "stage": run.kind,
+        "run_dir": str(run.folder),
+        "model": run.model.path,
+        "data": run.snapshot.path,
+        "output_dir": str(run.folder / "checkpoint"),
+        "resume": True,
+        "params": run.params,
+    }
+    return envelope
+
+
+def trainer_python() -> str:
+    import sys
+
+    return settings.TRAINER_PYTHON or sys.executable
+
+
+def command(run: Run) -> list[str]:
+    """The exact command of a run, as the console also shows it."""
+    return [
+        trainer_python(),
+        "-m",
+        f"training.trainers.{run.kind}",
+        "--config",
+        str(run.folder / "config.json"),
+    ]

@@ -1,0 +1,1 @@
+"""The trainers: one program a stage, started as `python -m training.trainers.<stage> --config file.json`."""

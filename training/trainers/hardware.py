@@ -1,0 +1,95 @@
+"""What depends on the machine and not on the recipe: device, number format, threads, and how to tell of them."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+
+def device() -> torch.device:
+    """The CUDA device of this process where there is one, else the CPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device("cpu")
+
+
+def training_dtype() -> torch.dtype:
+    """float32 master weights everywhere: autocast, not the weights, makes CUDA runs fast."""
+    import torch
+
+    return torch.float32
+
+
+def sampling_dtype() -> torch.dtype:
+    """bfloat16 on CUDA; float32 on a CPU, where it is the faster one without bfloat16 instructions."""
+    import torch
+
+    return torch.bfloat16 if device().type == "cuda" else torch.float32
+
+
+def autocasts() -> bool:
+    """Whether training computes in bfloat16."""
+    import torch
+
+    return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+
+
+def checkpoints_gradients() -> bool:
+    """Whether activations are computed again in the backward pass: worth it on CUDA, 2.5 x slower on a CPU."""
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def limit_threads() -> None:
+    """Hold torch to the threads this process was given (`OMP_NUM_THREADS`, else the cores it may use)."""
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or cores))
+
+
+def peak_memory_bytes() -> int:
+    """The largest resident memory of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def describe() -> dict[str, Any]:
+    """Device, cores, threads and peak memory, for `result.json`; asks torch only where it is loaded already."""
+    facts: dict[str, Any] = {
+        "machine": platform.machine(),
+        "system": f"{platform.system()} {platform.release()}",
+        "cores": os.cpu_count(),
+        "peak_memory_bytes": peak_memory_bytes(),
+    }
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        facts |= {"device": str(device()), "threads": torch.get_num_threads()}
+        if torch.cuda.is_available():
+            facts |= {
+                "gpu": torch.cuda.get_device_name(),
+                "peak_gpu_memory_bytes": torch.cuda.max_memory_allocated(),
+            }
+    return facts
+
+
+def versions() -> dict[str, str]:
+    """The versions that decide what a run computes."""
+    from importlib import metadata
+
+    found = {"python": platform.python_version()}
+    for name in ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "vllm"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,156 @@
+"""Scores of K completions of one prompt in one pass, and the K-wise ranking loss.
+
+The loss is equation 1 of InstructGPT (Ouyang et al. 2022, section 3.5): all comparisons of one ranking are one
+element of the batch, each completion is read once, and the loss is the mean over its comparisons.
+
+The shared prompt is read once too: its keys and values, with their gradients, are spread over the K completions.
+This is exact (position ids go on where the prompt ended) for causal attention over the whole past. For other
+attention `plain_scores` reads prompt and completion together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from training.records import comparisons
+from training.trainers.padding import length_mask, pad_right
+from training.trainers.program import TrainerError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def kwise_scores(
+    model: Any, prompt_ids: Sequence[int], completion_ids: Sequence[Sequence[int]], *, pad_id: int
+) -> torch.Tensor:
+    """Rewards of shape (K,) of the completions of one prompt, which is read once; keeps gradients."""
+    return kwise_scores_batch(model, [prompt_ids], [completion_ids], pad_id=pad_id)[0]
+
+
+def kwise_scores_batch(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    completions: Sequence[Sequence[Sequence[int]]],
+    *,
+    pad_id: int,
+) -> list[torch.Tensor]:
+    """Rewards of several prompts' completions, a tensor of shape (K,) for each prompt; K may differ.
+
+    Prompts are padded on the right and the padding masked, so that no query is ever left without a key.
+    """
+    import torch
+    from transformers import DynamicCache
+
+    trunk, head = _parts(model)
+    device = next(trunk.parameters()).device
+    prompt_mask = length_mask(prompts).to(device)
+    cache = DynamicCache(config=trunk.config)
+    trunk(
+        input_ids=pad_right(prompts, value=pad_id).to(device),
+        attention_mask=prompt_mask,
+        past_key_values=cache,
+        use_cache=True,
+    )
+    sizes = [len(group) for group in completions]
+    owner = torch.tensor([i for i, size in enumerate(sizes) for _ in range(size)], device=device)
+    for layer in cache.layers:
+        if len(prompts) == 1:
+            layer.keys = layer.keys.expand(len(owner), -1, -1, -1)
+            layer.values = layer.values.expand(len(owner), -1, -1, -1)
+        else:
+            layer.keys, layer.values = layer.keys[owner], layer.values[owner]
+    flat = [ids for group in completions for ids in group]
+    mask = length_mask(flat).to(device)
+    starts = torch.tensor([len(prompt) for prompt in prompts], device=device)[owner]
+    hidden = trunk(
+        input_ids=pad_right(flat, value=pad_id).to(device),
+        attention_mask=torch.cat([prompt_mask[owner], mask], dim=1),
+        position_ids=starts[:, None] + torch.arange(mask.shape[1], device=device),
+        past_key_values=cache,
+        use_cache=True,
+    ).last_hidden_state
+    return list(_at_last(head, hidden, mask).split(sizes))
+
+
+def plain_scores(
+    model: Any, prompt_ids: Sequence[int], completion_ids: Sequence[Sequence[int]], *, pad_id: int
+) -> torch.Tensor:
+    """The same rewards of shape (K,), each prompt and completion read together: right for every architecture."""
+    trunk, head = _parts(model)
+    device = next(trunk.parameters()).device
+    whole = [[*prompt_ids, *ids] for ids in completion_ids]
+    mask = length_mask(whole).to(device)
+    hidden = trunk(
+        input_ids=pad_right(whole, value=pad_id).to(device), attention_mask=mask, use_cache=False
+    ).last_hidden_state
+    return _at_last(head, hidden, mask)
+
+
+def why_not_shared(model: Any) -> str | None:
+    """Why this model cannot share its prompt's keys and values, in words; None where it can."""
+    from transformers import DynamicCache
+    from transformers.cache_utils import DynamicLayer
+
+    trunk, _ = _parts(model)
+    config = trunk.config
+    if getattr(config, "is_encoder_decoder", False):
+        return "it is an encoder-decoder model"
+    if any(kind != "full_attention" for kind in getattr(config, "layer_types", None) or []):
+        return "some of its layers do not attend to the whole past"
+    if any(type(layer) is not DynamicLayer for layer in DynamicCache(config=config).layers):
+        return "its cache does not keep the whole past"
+    if getattr(trunk, "is_gradient_checkpointing", False):
+        return "gradient checkpointing drops the cache"
+    return None
+
+
+def kwise_loss(
+    scores: torch.Tensor,
+    ranks: Sequence[int],
+    *,
+    weight: float = 1.0,
+    margin: str = "none",
+    margin_size: float = 0.0,
+    center_coefficient: float = 0.0,
+) -> torch.Tensor:
+    """Mean over the ranking's comparisons of -log sigmoid(r_i - r_j - margin), times `weight`; a scalar.
+
+    `scores` has shape (K,); `ranks` has K tiers, 0 the best; ties give no comparison. `margin` is none, constant
+    (`margin_size`), or tier_distance (`margin_size` times the tiers between; Touvron et al. 2023, section 3.2.2,
+    uses a margin that grows with the preference). `center_coefficient` adds the mean of (r_i + r_j)^2 times it
+    (Eisenstein et al. 2023). Raises ValueError where there is no comparison.
+    """
+    import torch
+    from torch.nn.functional import logsigmoid
+
+    pairs = comparisons(ranks)
+    if not pairs:
+        raise ValueError("a ranking of ties only has no loss")
+    above, below = scores[[i for i, _ in pairs]].float(), scores[[j for _, j in pairs]].float()
+    gap = above - below
+    if margin == "constant":
+        gap = gap - margin_size
+    elif margin == "tier_distance":
+        tiers = torch.tensor([ranks[j] - ranks[i] for i, j in pairs], device=gap.device, dtype=gap.dtype)
+        gap = gap - margin_size * tiers
+    loss = -logsigmoid(gap).mean()
+    if center_coefficient:
+        loss = loss + center_coefficient * (above + below).square().mean()
+    return weight * loss
+
+
+def _parts(model: Any) -> tuple[Any, Any]:
+    """The trunk and the scoring head of a sequence classifier, whether PEFT wraps it or not."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if not hasattr(inner, "score"):
+        raise TrainerError(f"A reward model needs a head named score, which {type(inner).__name__} has not.")
+    return inner.base_model, inner.score
+
+
+def _at_last(head: Any, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    last = mask.sum(dim=1) - 1
+    scores: torch.Tensor = head(hidden[torch.arange(len(hidden), device=hidden.device), last]).squeeze(-1)
+    return scores

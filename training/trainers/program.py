@@ -1,0 +1,207 @@
+"""The frame every stage runs in: read and check the config, catch signals, write `result.json` last.
+
+    python -m training.trainers.<stage> --config run/config.json
+
+Exit codes: 0 succeeded; 3 stopped by a signal with a state to resume from; 1 failed, with a traceback on standard
+error and one sentence in `result.json`; 2 when the command line or the envelope itself cannot be read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from training.records import RecordError, replacing, sha256_file
+from training.trainers import hardware
+from training.trainers.config import ConfigError, build
+from training.trainers.events import Events
+
+SUCCEEDED, FAILED, UNREADABLE, STOPPED = 0, 1, 2, 3
+_ENVELOPE = {"stage", "run_dir", "model", "data", "output_dir", "reference", "resume", "params"}
+
+
+class TrainerError(Exception):
+    """A run that cannot go on; its text is one clear sentence for the person who launched it."""
+
+
+class Stopped(Exception):
+    """Raised inside a stage that was asked to stop, once its state is saved."""
+
+
+class StopFlag:
+    """Set by SIGTERM or SIGINT; stages look at it after each micro step."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def __bool__(self) -> bool:
+        return self._event.is_set()
+
+    def set(self, *_: Any) -> None:
+        """Ask the stage to stop; fits as a signal handler."""
+        self._event.set()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What a stage is given: where to read and write, its checked hyper-parameters, and its way to tell of progress."""
+
+    stage: str
+    run_dir: Path
+    model: str
+    data: Path
+    output_dir: Path
+    reference: str | None
+    resume: bool
+    config: Any
+    events: Events
+    stop: StopFlag
+
+
+@dataclass(kw_only=True)
+class Outcome:
+    """What a stage gives back: final numbers, what it consumed, and where its products lie."""
+
+    status: str = "succeeded"
+    metrics: dict[str, float] = field(default_factory=dict)
+    consumed: dict[str, int] = field(default_factory=dict)
+    checkpoint: Path | None = None
+    outputs: dict[str, str] = field(default_factory=dict)
+
+
+def main(stage: str, run: Callable[[Job], Outcome], *, about: str, argv: Sequence[str] | None = None) -> int:
+    """Run one stage from the command line and give its exit code."""
+    parser = argparse.ArgumentParser(prog=f"python -m training.trainers.{stage}", description=about)
+    parser.add_argument("--config", required=True, type=Path, help="the run's config.json")
+    arguments = parser.parse_args(argv)
+    try:
+        envelope = read_envelope(arguments.config, stage=stage)
+    except TrainerError as error:
+        print(error, file=sys.stderr)
+        return UNREADABLE
+    stop = StopFlag()
+    signal.signal(signal.SIGTERM, stop.set)
+    signal.signal(signal.SIGINT, stop.set)
+    _prepare_environment(envelope["model"])
+    return _run(stage, run, envelope, stop)
+
+
+def read_envelope(path: Path, *, stage: str) -> dict[str, Any]:
+    """The run's config.json with its paths; raises TrainerError where it cannot be read or lacks its paths."""
+    try:
+        envelope = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise TrainerError(f"The config {path} cannot be read: {error}.") from error
+    if not isinstance(envelope, dict):
+        raise TrainerError(f"The config {path} is not a JSON object.")
+    for name in ("run_dir", "model", "data", "output_dir"):
+        if not isinstance(envelope.get(name), str) or not envelope[name]:
+            raise TrainerError(f"The config {path} needs the text field {name}.")
+    if unknown := sorted(set(envelope) - _ENVELOPE):
+        raise TrainerError(f"The config {path} has the unknown field(s) {', '.join(unknown)}.")
+    if envelope.get("stage", stage) != stage:
+        raise TrainerError(f"The config {path} is for the stage {envelope['stage']}, not {stage}.")
+    if not isinstance(envelope.get("params", {}), dict):
+        raise TrainerError(f"In the config {path}, params must be an object.")
+    return envelope
+
+
+def _prepare_environment(model: str) -> None:
+    # Read by the libraries when they are first imported, which happens inside the stages.
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    # No GPU reports, experiment trackers or progress bars of the libraries' own: events.jsonl is the one account.
+    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+    os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
+    if Path(model).is_dir():
+        os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def _run(stage: str, run: Callable[[Job], Outcome], envelope: dict[str, Any], stop: StopFlag) -> int:
+    run_dir = Path(envelope["run_dir"])
+    run_dir.mkdir(parents=True, exist_ok=True)
+    result_path = run_dir / "result.json"
+    # A result of an earlier attempt must not be taken for this one's.
+    result_path.unlink(missing_ok=True)
+    events = Events(run_dir)
+    started_at = time.time()
+    outcome, error, code = Outcome(status="failed"), None, FAILED
+    data = Path(envelope["data"])
+    try:
+        job = Job(
+            stage=stage,
+            run_dir=run_dir,
+            model=envelope["model"],
+            data=data,
+            output_dir=Path(envelope["output_dir"]),
+            reference=envelope.get("reference"),
+            resume=bool(envelope.get("resume", False)),
+            config=build(stage, envelope.get("params", {})),
+            events=events,
+            stop=stop,
+        )
+        check_model(job.model)
+        if job.reference is not None:
+            check_model(job.reference)
+        outcome = run(job)
+        code = SUCCEEDED
+    except Stopped:
+        outcome, code = Outcome(status="cancelled"), STOPPED
+        events.status("Stopped; the state to resume from is saved.")
+    except (TrainerError, ConfigError, RecordError) as problem:
+        traceback.print_exc()
+        error = str(problem)
+    except MemoryError:
+        traceback.print_exc()
+        error = f"The stage {stage} ran out of memory; a smaller micro_batch_size or max_length needs less."
+    except Exception as problem:
+        traceback.print_exc()
+        first_line = (str(problem).strip() or "no message").splitlines()[0]
+        error = f"The stage {stage} failed with {type(problem).__name__}: {first_line}"
+    if error is not None:
+        events.status(error)
+    result = {
+        "status": outcome.status,
+        "error": error,
+        "stage": stage,
+        "metrics": outcome.metrics,
+        "consumed": outcome.consumed,
+        "checkpoint": str(outcome.checkpoint) if outcome.checkpoint else None,
+        "outputs": outcome.outputs,
+        "seed": envelope.get("params", {}).get("seed", 0),
+        "versions": hardware.versions(),
+        "hardware": hardware.describe(),
+        "data_sha256": sha256_file(data) if data.is_file() else None,
+        "started_at": started_at,
+        "finished_at": time.time(),
+    }
+    events.close()
+    with replacing(result_path) as temporary:
+        temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    return code
+
+
+def check_model(model: str) -> None:
+    """Refuse a model folder that is missing or lacks its config or safetensors weights; raises TrainerError.
+
+    A name like `owner/model` that is no folder here is taken for a hub name and left to the hub.
+    """
+    folder = Path(model)
+    if not folder.is_dir():
+        if folder.is_absolute() or model.startswith(".") or model.count("/") != 1:
+            raise TrainerError(f"The model folder {model} does not exist.")
+        return
+    if not (folder / "config.json").is_file():
+        raise TrainerError(f"The model folder {model} has no config.json.")
+    if not any(folder.glob("*.safetensors")):
+        raise TrainerError(f"The model folder {model} has no safetensors weights.")

@@ -1,0 +1,92 @@
+"""Rankings as token ids, cut to length by rule; used by the reward model and by DPO."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from training.records import RankingRow, RecordError, comparisons, read_parquet
+from training.trainers.program import Job
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedRanking:
+    """One ranking: the prompt's ids and those of its K completions (each with its end token where it fits)."""
+
+    prompt_id: str
+    prompt: list[int]
+    completions: list[list[int]]
+    ranks: list[int]
+    weight: float
+    cut: int
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """Its comparisons, (better, worse)."""
+        return comparisons(self.ranks)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens read when the prompt is read once."""
+        return len(self.prompt) + sum(len(ids) for ids in self.completions)
+
+
+def read(job: Job) -> tuple[list[RankingRow], list[RankingRow]]:
+    """The training and the held-out rankings that have a comparison.
+
+    Raises RecordError where there is none to train on; tells how many rankings of ties only are left out.
+    """
+    rows = read_parquet(job.data, row_type=RankingRow)
+    if not rows:
+        raise RecordError(f"The data file {job.data} has no ranking.")
+    useful = [row for row in rows if row.weight > 0 and comparisons(row.ranks)]
+    train = [row for row in useful if row.split == "train"]
+    if not train:
+        raise RecordError(
+            f"The data file {job.data} has no comparison to train on: all of its training rankings are ties."
+        )
+    if len(useful) < len(rows):
+        job.events.status(
+            f"{len(rows) - len(useful)} of {len(rows)} rankings hold no comparison and are left out."
+        )
+    return train, [row for row in useful if row.split == "heldout"]
+
+
+def encode(
+    tokenizer: Any, rows: Sequence[RankingRow], *, max_length: int, max_completion_length: int
+) -> list[EncodedRanking]:
+    """Tokenise rankings.
+
+    The rule for long ones: a completion keeps its first `max_completion_length` tokens, then the prompt keeps its
+    last tokens that fit `max_length` together with the longest completion. `cut` counts the sequences shortened.
+    """
+    from training.trainers.chat import encode_completion, encode_prompt
+
+    encoded = []
+    for row in rows:
+        prompt = encode_prompt(tokenizer, row.prompt)
+        completions = [encode_completion(tokenizer, row.prompt, text) for text in row.completions]
+        limit = min(max_completion_length, max_length - 1)
+        kept = [ids[:limit] for ids in completions]
+        room = max_length - max(len(ids) for ids in kept)
+        cut = sum(len(ids) > limit for ids in completions) + (len(prompt) > room)
+        encoded.append(
+            EncodedRanking(
+                prompt_id=row.prompt_id,
+                prompt=prompt[-room:],
+                completions=kept,
+                ranks=row.ranks,
+                weight=row.weight,
+                cut=cut,
+            )
+        )
+    return encoded
+
+
+def tell_of_cuts(job: Job, encoded: Sequence[EncodedRanking]) -> int:
+    """Say how many sequences were cut, where any was; gives their number."""
+    cut = sum(ranking.cut for ranking in encoded)
+    if cut:
+        job.events.status(f"{cut} prompts or completions are too long for max_length and were cut.")
+    return cut

@@ -1,0 +1,166 @@
+"""Two ways to draw completions: transformers with a decoder of our own, and vLLM where it is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from training.trainers import hardware
+from training.trainers.program import StopFlag, TrainerError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completion:
+    """Drawn token ids without the stop token, why they end, and how many tokens were drawn in all."""
+
+    ids: list[int]
+    finish_reason: Literal["stop", "length"]
+    token_count: int
+
+
+class Sampler(Protocol):
+    """Draws K completions for each prompt (given as token ids).
+
+    Completion number i of a prompt is drawn with the prompt's seed + i. Raises program.Stopped when asked to stop.
+    """
+
+    def generate(
+        self,
+        prompts: list[list[int]],
+        *,
+        k: int,
+        max_new_tokens: int,
+        temperature: float,
+        top_p: float,
+        seeds: Sequence[int],
+    ) -> list[list[Completion]]: ...
+
+
+def stop_ids(tokenizer: Any, generation_config: Any = None) -> set[int]:
+    """The ids that end an answer: the tokenizer's eos and those the model's generation config names."""
+    ids = {tokenizer.eos_token_id}
+    named = getattr(generation_config, "eos_token_id", None)
+    return ids | set(named if isinstance(named, list) else [] if named is None else [named])
+
+
+def choose_engine(engine: str) -> Literal["transformers", "vllm"]:
+    """The engine to run for the config's `engine`; raises TrainerError where vLLM is asked for and missing."""
+    installed = importlib.util.find_spec("vllm") is not None
+    if engine == "vllm" and not installed:
+        raise TrainerError("engine is vllm, but vLLM is not installed here; auto or transformers would run.")
+    return "vllm" if engine == "vllm" or (engine == "auto" and installed) else "transformers"
+
+
+class TransformersSampler:
+    """Our own decoder over a transformers model (`decoding.py`)."""
+
+    def __init__(self, model: str, tokenizer: Any, *, stop: StopFlag) -> None:
+        from training.trainers.models import load_causal_model
+
+        self.model = load_causal_model(model, tokenizer, dtype=hardware.sampling_dtype())
+        self.model.to(hardware.device()).eval()
+        self.stop_ids = stop_ids(tokenizer, self.model.generation_config)
+        self.pad_id = tokenizer.pad_token_id
+        self.stop = stop
+
+    def generate(
+        self,
+        prompts: list[list[int]],
+        *,
+        k: int,
+        max_new_tokens: int,
+        temperature: float,
+        top_p: float,
+        seeds: Sequence[int],
+    ) -> list[list[Completion]]:
+        """See Sampler; raises TrainerError for a prompt that leaves no room in the model's context."""
+        from training.trainers.decoding import decode
+
+        context = getattr(self.model.config, "max_position_embeddings", None)
+        longest = max(len(prompt) for prompt in prompts)
+        if context is not None and longest + max_new_tokens > context:
+            raise TrainerError(
+                f"A prompt of {longest} tokens and {max_new_tokens} new ones do not fit the model's "
+                f"context of {context} tokens."
+            )
+        rows = decode(
+            self.model,
+            prompts,
+            k=k,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            seeds=seeds,
+            stop_ids=self.stop_ids,
+            pad_id=self.pad_id,
+            stop=self.stop,
+        )
+        done = [_completion(ids, self.stop_ids) for ids in rows]
+        return [done[start : start + k] for start in range(0, len(done), k)]
+
+
+class VllmSampler:
+    """vLLM, offline; float32 on a CPU, where it is the faster one without bfloat16 instructions."""
+
+    def __init__(self, model: str, tokenizer: Any, *, max_length: int) -> None:
+        import os
+
+        # The CPU build leaves one core idle and binds threads badly unless told.
+        if hardware.device().type == "cpu":
+            cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
+            os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", ",".join(str(core) for core in cores))
+            os.environ.setdefault("VLLM_CPU_NUM_OF_RESERVED_CPU", "0")
+            os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
+        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+        from vllm import LLM
+
+        on_cpu = hardware.device().type == "cpu"
+        self.stop_ids = stop_ids(tokenizer)
+        self.engine = LLM(
+            model=model,
+            dtype="float32" if on_cpu else "bfloat16",
+            enforce_eager=on_cpu,
+            max_model_len=max_length,
+            disable_log_stats=True,
+        )
+
+    def generate(
+        self,
+        prompts: list[list[int]],
+        *,
+        k: int,
+        max_new_tokens: int,
+        temperature: float,
+        top_p: float,
+        seeds: Sequence[int],
+    ) -> list[list[Completion]]:
+        """See Sampler."""
+        from vllm import SamplingParams
+
+        params = [
+            # vLLM draws completion i of a seeded request with seed + i, as Sampler asks.
+            SamplingParams(
+                n=k if temperature > 0 else 1,
+                max_tokens=max_new_tokens,
+                temperature=temperature,
+                top_p=top_p if temperature > 0 else 1.0,
+                seed=seed,
+                stop_token_ids=sorted(self.stop_ids),
+                detokenize=False,
+            )
+            for seed in seeds
+        ]
+        requests = [{"prompt_token_ids": prompt} for prompt in prompts]
+        answers = []
+        for request in self.engine.generate(requests, params, use_tqdm=False):
+            drawn = [_completion(list(output.token_ids), self.stop_ids) for output in request.outputs]
+            answers.append(drawn if len(drawn) == k else drawn * k)
+        return answers
+
+
+def _completion(ids: list[int], stops: set[int]) -> Completion:
+    if ids and ids[-1] in stops:
+        return Completion(ids=ids[:-1], finish_reason="stop", token_count=len(ids))
+    return Completion(ids=ids, finish_reason="length", token_count=len(ids))
