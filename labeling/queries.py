@@ -18,7 +18,7 @@ def counts(project: Project) -> dict[str, int]:
         ("rankings", Ranking),
         ("comparisons", Comparison),
     ):
-        row = model._default_manager.filter(project=project).aggregate(  # type: ignore[attr-defined]
+        row = model._default_manager.filter(project=project).aggregate(
             people=Count("id", filter=Q(simulated=False)), simulated=Count("id", filter=Q(simulated=True))
         )
         found[name], found[f"{name}_simulated"] = row["people"], row["simulated"]
@@ -26,9 +26,9 @@ def counts(project: Project) -> dict[str, int]:
     states = slots.values("kind").annotate(total=Count("id"), done=Count("id", filter=Q(state="submitted")))
     for kind in ("write", "rank"):
         found[f"{kind}_total"] = found[f"{kind}_open"] = 0
-    for row in states:
-        found[f"{row['kind']}_total"] = row["total"]
-        found[f"{row['kind']}_open"] = row["total"] - row["done"]
+    for state in states:
+        found[f"{state['kind']}_total"] = state["total"]
+        found[f"{state['kind']}_open"] = state["total"] - state["done"]
     return found
 
 
@@ -57,7 +57,7 @@ def people(project: Project) -> list[dict[str, Any]]:
     done: dict[str, dict[int, int]] = {}
     for name, model in (("demonstrations", Demonstration), ("rankings", Ranking)):
         done[name] = dict(
-            model._default_manager.filter(project=project)  # type: ignore[attr-defined]
+            model._default_manager.filter(project=project)
             .values_list("author")
             .annotate(n=Count("id"))
             .order_by()

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from django.utils.translation import get_language
-
 from hone.accounts.models import User
 from hone.markdown import render
 from labeling import guidelines
@@ -21,7 +19,6 @@ def payload(*, slot: Slot, user: User) -> dict[str, Any]:
         "slot": slot.pk,
         "kind": slot.kind,
         "project": project.slug,
-        "page_language": get_language(),
         "lease_token": str(slot.lease_token),
         "lease_expires_at": slot.lease_expires_at.isoformat() if slot.lease_expires_at else None,
         "lease_seconds": project.lease_seconds,

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from django.db.models import Avg, F, Func, IntegerField, TextField
 from django.db.models.functions import Cast
@@ -125,7 +125,7 @@ def _estimate(
         return None
 
 
-def _device() -> str:
+def _device() -> Literal["cpu", "cuda"]:
     return "cuda" if Path("/proc/driver/nvidia/version").exists() else "cpu"
 
 

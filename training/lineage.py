@@ -39,7 +39,7 @@ def labels_of(snapshot: Snapshot) -> dict[str, Any]:
     simulated = 0
     sampled: list[Checkpoint] = []
     if model is not None:
-        rows = model._default_manager.filter(pk__in=ids)  # type: ignore[attr-defined]
+        rows = model._default_manager.filter(pk__in=ids)
         for name, is_simulated in rows.values_list("author__username", "simulated"):
             authors[name] = authors.get(name, 0) + 1
             simulated += is_simulated

@@ -16,7 +16,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypedDict, TypeVar, get_type_hints
+from typing import Any, ClassVar, Literal, Protocol, TypedDict, TypeVar, get_type_hints
 
 ROLES = ("system", "user", "assistant")
 SPLITS = ("train", "heldout")
@@ -39,7 +39,7 @@ class Message(TypedDict):
 class Row(Protocol):
     """Anything below: a dataclass whose fields are its columns."""
 
-    __dataclass_fields__: Any
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
 
 R = TypeVar("R", bound=Row)

@@ -173,7 +173,7 @@ def _launch(stage: Stage) -> None:
     """Freezes the stage's data and queues its run; without data the stage fails with the sentence."""
     found = stage.round
     project = found.project
-    labels = {"include_simulated": found.include_simulated, "heldout_percent": found.heldout_percent}
+    labels: dict[str, Any] = {"include_simulated": found.include_simulated, "heldout_percent": found.heldout_percent}
     try:
         snapshot: Snapshot
         if stage.kind == Stage.Kind.SFT:

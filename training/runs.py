@@ -58,7 +58,7 @@ def wake(run_id: int) -> None:
     """Sends the run to a worker after commit. Sent twice, the second message finds nothing to claim."""
     from training.tasks import execute_run
 
-    transaction.on_commit(lambda: execute_run.apply_async([run_id], expires=60))
+    transaction.on_commit(lambda: execute_run.apply_async((run_id,), expires=60))
 
 
 @transaction.atomic
@@ -75,7 +75,7 @@ def claim(run_id: int, *, host: str, boot_id: str) -> Run | None:
     run.started_at = run.started_at or timezone.now()
     run.ended_at = None
     run.error = ""
-    run.lease_expires_at = Now() + LEASE  # type: ignore[assignment]
+    run.lease_expires_at = Now() + LEASE
     run.save()
     run.refresh_from_db()
     return run
@@ -140,7 +140,7 @@ def take_over_lost() -> list[Run]:
     )
     for run in lost:
         run.fence += 1
-        run.lease_expires_at = Now() + LEASE  # type: ignore[assignment]
+        run.lease_expires_at = Now() + LEASE
         run.save(update_fields=["fence", "lease_expires_at"])
     return lost
 

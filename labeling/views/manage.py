@@ -128,5 +128,6 @@ def data(request: HttpRequest, slug: str) -> HttpResponse:
         "example": json.dumps(json.loads(line), ensure_ascii=False, indent=2) if line else "",
         "export_url": address,
         "absolute_url": request.build_absolute_uri(address),
+        "can_manage": access.role_in(_user(request), project) == access.MANAGER,
     }
     return render(request, "labeling/data.html", context)

@@ -49,7 +49,8 @@ def guideline(request: HttpRequest, slug: str, number: int | None = None) -> Htt
     """The spec: the current version, or the one named; drafts for managers alone."""
     user = _user(request)
     project = access.project_for(user, slug)
-    can_manage = access.role_in(user, project) == access.MANAGER
+    role = access.role_in(user, project)
+    can_manage = role == access.MANAGER
     versions = project.guidelines.select_related("published_by")
     if not can_manage:
         versions = versions.filter(published_at__isnull=False)
@@ -69,5 +70,6 @@ def guideline(request: HttpRequest, slug: str, number: int | None = None) -> Htt
         },
         "versions": versions,
         "can_manage": can_manage,
+        "can_read_data": role in access.LEADS,
     }
     return render(request, "labeling/guideline.html", context)

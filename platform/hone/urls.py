@@ -1,8 +1,11 @@
 """Every address of the site."""
 
+from functools import partial
+
 from django.contrib import admin
 from django.contrib.auth import views as auth
 from django.urls import include, path
+from django.views import defaults
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from hone.accounts import views as accounts
@@ -27,6 +30,11 @@ api = [
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
     path("docs/", SpectacularSwaggerView.as_view(url_name="api:schema"), name="docs"),
 ]
+handler400 = partial(defaults.bad_request, template_name="hone/400.html")
+handler403 = partial(defaults.permission_denied, template_name="hone/403.html")
+handler404 = partial(defaults.page_not_found, template_name="hone/404.html")
+handler500 = partial(defaults.server_error, template_name="hone/500.html")
+
 urlpatterns = [
     path("", include((site, "hone"))),
     path("", include("labeling.urls")),

@@ -44,9 +44,7 @@ def test_bytes_come_in_the_unit_that_suits(count, text):
     assert console.gibibytes(count) == text
 
 
-@pytest.mark.parametrize(
-    ("value", "text"), [(None, ""), (0, "0"), (999, "999"), (1234, "1.2e3"), (4.123e12, "4.1e12")]
-)
+@pytest.mark.parametrize(("value", "text"), [(None, ""), (0, "0"), (999, "999"), (1234, "1.2e3"), (4.123e12, "4.1e12")])
 def test_scientific_keeps_two_digits(value, text):
     assert console.scientific(value) == text
 
@@ -94,9 +92,21 @@ def test_the_current_stage_is_the_first_that_is_not_done():
     assert console.current(cards[:1]) is None
 
 
-def test_settings_leave_the_problem_out():
-    stage = Stage(kind="sft", params={"learning_rate": 0.0002, "problem": "no rows", "auto": True})
-    assert console.settings_of(stage) == [("learning rate", 0.0002)]
+def test_settings_have_the_order_and_words_of_the_form():
+    params = {"lora_r": 16, "method": "lora", "problem": "no rows", "auto": True}
+    assert console.settings_of(Stage(kind="sft", params=params)) == [("Method", "lora"), ("LoRA rank", 16)]
+    assert console.settings_of(Stage(kind="write", params={"prompts": 24, "min_labels": 3})) == [("Prompts", 24)]
+
+
+@pytest.mark.parametrize(("seconds", "result"), [(None, None), (41.4, 41), (231, 230), (3333, 3360), (20_000, 19_800)])
+def test_estimates_are_rounded_to_what_they_know(seconds, result):
+    assert console.rough(seconds) == result
+
+
+def test_a_model_is_judged_by_held_out_numbers_first():
+    assert console.measured({"loss": 0.6, "heldout_rewards/accuracies": 0.7}) == ("held-out accuracy", 0.7)
+    assert console.measured({"loss": 0.6}) == ("loss", 0.6)
+    assert console.measured({"prompts": 3}) is None
 
 
 def test_memory_parts_follow_each_other_on_one_scale():

@@ -1,5 +1,7 @@
 """Shapes of the training side's answers."""
 
+from typing import Any
+
 from rest_framework import serializers
 
 from training.models import Checkpoint, Round, Run, Snapshot, Stage
@@ -18,7 +20,7 @@ class SnapshotSerializer(serializers.ModelSerializer):
 
 
 class StageSerializer(serializers.ModelSerializer):
-    runs = serializers.PrimaryKeyRelatedField(many=True, read_only=True)
+    runs: Any = serializers.PrimaryKeyRelatedField(many=True, read_only=True)
 
     class Meta:
         model = Stage

@@ -112,7 +112,8 @@ def _prepare(console: Any, arguments: argparse.Namespace) -> tuple[Any, Any]:
     with console.status("Preparing the base model …"):
         start = material.base_model(arguments.model)
     console.print(
-        f"[green]✓[/] {found.project.prompts.count()} prompts, {len(found.answers)} known answers, base model {start.name}"
+        f"[green]✓[/] {found.project.prompts.count()} prompts, {len(found.answers)} known answers, "
+        f"base model {start.name}"
     )
     return found, start
 

@@ -23,7 +23,7 @@ _STATE = {
     Stage.State.FAILED: ("✗", "red"),
     Stage.State.CANCELLED: ("✗", "magenta"),
 }
-_LIVE_METRICS = ("loss", "accuracy", "rewards_accuracies", "token_accuracy", "tokens_per_s")
+_LIVE_METRICS = ("loss", "accuracy", "rewards/accuracies", "token_accuracy", "tokens_per_s")
 
 
 def duration(seconds: float) -> str:
@@ -149,20 +149,14 @@ def _account(stage: Stage) -> tuple[str, str, str]:
 def _comparisons(stage: Stage) -> int:
     from labeling.models import Comparison
 
-    return Comparison.objects.filter(ranking__item__batch_id=stage.batch_id).count()
+    return Comparison.objects.filter(ranking__item__batch=stage.batch).count()
 
 
 _MEASURED = {
-    "sft": ("train_loss", "heldout_loss_before", "heldout_loss", "heldout_token_accuracy"),
-    "reward": (
-        "loss",
-        "heldout_accuracy_before",
-        "heldout_accuracy",
-        "heldout_accuracy_low",
-        "heldout_accuracy_high",
-    ),
-    "dpo": ("train_loss", "heldout_loss", "rewards_margins", "rewards_accuracies"),
-    "sample": ("tokens_per_s", "stop_share", "mean_tokens"),
+    "sft": ("heldout_loss_before", "heldout_loss", "heldout_token_accuracy"),
+    "reward": ("heldout_accuracy_before", "heldout_accuracy", "heldout_accuracy_low", "heldout_accuracy_high"),
+    "dpo": ("heldout_loss", "heldout_rewards/accuracies", "heldout_rewards/margins"),
+    "sample": ("tokens_per_s", "mean_tokens", "stopped_share"),
 }
 
 

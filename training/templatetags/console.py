@@ -11,7 +11,8 @@ from django.utils import timezone
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
-from training.models import Run, Stage
+from training.models import Round, Run, Stage
+from training.trainers.config import fields_of
 
 register = template.Library()
 
@@ -44,6 +45,15 @@ def duration(seconds: float | None) -> str:
         if count or parts or size == 1:
             parts.append((count, unit))
     return " ".join(f"{count} {unit}" for count, unit in parts[:2] if count or len(parts) == 1)
+
+
+@register.filter
+def rough(seconds: float | None) -> float | None:
+    """An estimate without false precision: to 10 s above a minute, to a minute above ten, to ten above 3 h."""
+    if seconds is None:
+        return None
+    grain = next((grain for limit, grain in ((10_800, 600), (600, 60), (60, 10)) if seconds > limit), 1)
+    return round(seconds / grain) * grain
 
 
 @register.filter
@@ -117,14 +127,31 @@ def figure(value: Any) -> str:
 
 @register.filter
 def words(name: str) -> str:
-    """`heldout_loss` -> "heldout loss"."""
-    return str(name).replace("_", " ")
+    """`heldout_loss` -> "heldout loss", `rewards/accuracies` -> "rewards accuracies"."""
+    return str(name).replace("_", " ").replace("/", " ")
+
+
+@register.filter
+def measured(metrics: dict[str, Any]) -> tuple[str, Any] | None:
+    """The name and the value of the one number by which one judges a model, held-out ones first."""
+    names = {
+        "heldout_accuracy": _("held-out accuracy"),
+        "heldout_rewards/accuracies": _("held-out accuracy"),
+        "heldout_loss": _("held-out loss"),
+        "accuracy": _("accuracy"),
+        "rewards/accuracies": _("accuracy"),
+        "loss": _("loss"),
+    }
+    return next(((label, metrics[name]) for name, label in names.items() if name in metrics), None)
 
 
 @register.filter
 def settings_of(stage: Stage) -> list[tuple[str, Any]]:
-    """The stage's parameters for a definition list, without the sentence that it failed with."""
-    return [(words(name), value) for name, value in stage.params.items() if name not in ("problem", "auto")]
+    """The stage's parameters for a definition list, in the order and the words of its trainer's form."""
+    labels = {} if stage.is_human else {spec.name: spec.label for spec in fields_of(stage.kind)}
+    own = {"prompts": _("Prompts"), "slots_per_item": _("People per item")}
+    shown = own | labels
+    return [(shown[name], stage.params[name]) for name in shown if name in stage.params]
 
 
 @register.filter
@@ -164,6 +191,12 @@ def bounded(bound: BoundField) -> BoundField:
     # From the form's field, which stays as it is: asked twice, the bounds are there once.
     bound.help_text = f"{bound.field.help_text} {text}"
     return bound
+
+
+@register.filter
+def ended(cards: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The cards of the rounds that are done or cancelled."""
+    return [card for card in cards if card["round"].state in (Round.State.DONE, Round.State.CANCELLED)]
 
 
 def _part(name: str) -> str:

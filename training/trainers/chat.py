@@ -46,9 +46,7 @@ class Encoded:
 
 def render(tokenizer: Any, messages: Sequence[Message], *, for_answer: bool) -> str:
     """The conversation as the text the model reads; `for_answer` ends it where an answer begins."""
-    text: str = tokenizer.apply_chat_template(
-        list(messages), tokenize=False, add_generation_prompt=for_answer
-    )
+    text: str = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=for_answer)
     return text
 
 
@@ -96,9 +94,7 @@ def encode_conversation(tokenizer: Any, messages: Sequence[Message]) -> Encoded:
 def _turn(tokenizer: Any, before: str, through: str) -> tuple[str, str]:
     """The assistant's turn up to its end token, and what the template adds after it (a line's end)."""
     if not through.startswith(before):
-        raise TrainerError(
-            "The model's chat template does not render an answer as a continuation of its prompt."
-        )
+        raise TrainerError("The model's chat template does not render an answer as a continuation of its prompt.")
     added = through[len(before) :]
     end = added.rfind(tokenizer.eos_token)
     if end < 0:

@@ -83,9 +83,7 @@ class TrainingConfig(StageConfig):
         minimum=0.0,
         maximum=1.0,
     )
-    epochs: float = option(
-        2.0, "How many times the run passes over the training rows.", minimum=0.01, maximum=1000.0
-    )
+    epochs: float = option(2.0, "How many times the run passes over the training rows.", minimum=0.01, maximum=1000.0)
     max_steps: int = option(
         0,
         "Trains exactly this many optimizer steps, whatever the epochs say; 0 leaves it to the epochs.",
@@ -94,9 +92,7 @@ class TrainingConfig(StageConfig):
         unit="steps",
         expert=True,
     )
-    batch_size: int = option(
-        8, "How many rows go into one optimizer step.", minimum=1, maximum=65_536, unit="rows"
-    )
+    batch_size: int = option(8, "How many rows go into one optimizer step.", minimum=1, maximum=65_536, unit="rows")
     micro_batch_size: int = option(
         4,
         "How many rows are computed at once at most; smaller needs less memory and gives the same result.",
@@ -244,12 +240,8 @@ class DpoConfig(TrainingConfig):
         minimum=0.0,
         maximum=1.0,
     )
-    epochs: float = option(
-        1.0, "How many times the run passes over the training pairs.", minimum=0.01, maximum=1000.0
-    )
-    batch_size: int = option(
-        8, "How many pairs go into one optimizer step.", minimum=1, maximum=65_536, unit="pairs"
-    )
+    epochs: float = option(1.0, "How many times the run passes over the training pairs.", minimum=0.01, maximum=1000.0)
+    batch_size: int = option(8, "How many pairs go into one optimizer step.", minimum=1, maximum=65_536, unit="pairs")
     beta: float = option(
         0.1,
         "How closely the policy is held to its reference; smaller lets it move further.",

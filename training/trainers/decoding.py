@@ -90,9 +90,7 @@ def decode(
     return drawn
 
 
-def choose(
-    logits: torch.Tensor, uniform: torch.Tensor, *, temperature: float, top_p: float
-) -> torch.Tensor:
+def choose(logits: torch.Tensor, uniform: torch.Tensor, *, temperature: float, top_p: float) -> torch.Tensor:
     """One token id a row from logits (rows, vocabulary) and uniform numbers (rows,) in [0, 1).
 
     The likeliest token at temperature 0; else the point where the cumulated probability of the nucleus (Holtzman
@@ -161,7 +159,7 @@ def _buffers(config: Any, *, rows: int, capacity: int) -> Any:
     """A transformers cache whose layers write into buffers of (rows, heads, capacity, width) made once."""
     from transformers.cache_utils import Cache, DynamicLayer
 
-    class Buffered(DynamicLayer):  # type: ignore[misc]
+    class Buffered(DynamicLayer):
         """Gives views of the filled part; reorder moves rows together."""
 
         def __init__(self) -> None:

@@ -119,7 +119,7 @@ def same_folder(first: str, second: str) -> bool:
 def _trainer() -> Any:
     from trl import DPOTrainer
 
-    class TokenisedDpoTrainer(DPOTrainer):  # type: ignore[misc]
+    class TokenisedDpoTrainer(DPOTrainer):
         """TRL's DPO on rows that are tokenised already."""
 
         def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:

@@ -88,9 +88,7 @@ def estimate(
         per_token += 2.0 * count
     flops = per_token * tokens
     length = min(config.max_length, _longest(stage, data_tokens, rows))
-    memory = _training_memory(
-        stage, config, model_config, count=count, trained=trained, length=length, device=device
-    )
+    memory = _training_memory(stage, config, model_config, count=count, trained=trained, length=length, device=device)
     return Estimate(
         parameters=count,
         trained_parameters=trained,
@@ -133,9 +131,7 @@ def lora_parameters(model_config: Mapping[str, Any], rank: int) -> int:
 
 
 def _head_width(model_config: Mapping[str, Any]) -> int:
-    width: int = (
-        model_config.get("head_dim") or model_config["hidden_size"] // model_config["num_attention_heads"]
-    )
+    width: int = model_config.get("head_dim") or model_config["hidden_size"] // model_config["num_attention_heads"]
     return width
 
 

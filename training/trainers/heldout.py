@@ -9,9 +9,7 @@ from typing import Any
 from training.trainers.padding import length_mask, pad_right
 
 
-def token_loss(
-    model: Any, rows: Sequence[dict[str, Any]], *, pad_id: int, rows_at_once: int
-) -> dict[str, float]:
+def token_loss(model: Any, rows: Sequence[dict[str, Any]], *, pad_id: int, rows_at_once: int) -> dict[str, float]:
     """Mean loss (nats a token) and share of right first guesses over the labelled tokens of all rows.
 
     Rows have `input_ids` and `labels` (-100 where no loss is taken). Every token counts alike, whatever batch
@@ -45,9 +43,7 @@ def token_loss(
     return {"loss": loss / count, "token_accuracy": right / count}
 
 
-def ranking_accuracy(
-    per_prompt: Sequence[tuple[float, int]], *, seed: int, resamples: int = 2000
-) -> dict[str, float]:
+def ranking_accuracy(per_prompt: Sequence[tuple[float, int]], *, seed: int, resamples: int = 2000) -> dict[str, float]:
     """Share of comparisons a reward model gets right, with a 95 % percentile bootstrap interval over prompts.
 
     `per_prompt` has for each prompt its number of right comparisons (a tied score counts half) and its number of
@@ -70,6 +66,4 @@ def ranking_accuracy(
 
 def right_comparisons(scores: Sequence[float], pairs: Sequence[tuple[int, int]]) -> float:
     """How many (better, worse) pairs the scores order rightly; a tied score counts half."""
-    return math.fsum(
-        1.0 if scores[i] > scores[j] else 0.5 if scores[i] == scores[j] else 0.0 for i, j in pairs
-    )
+    return math.fsum(1.0 if scores[i] > scores[j] else 0.5 if scores[i] == scores[j] else 0.0 for i, j in pairs)

@@ -40,9 +40,7 @@ def fit(model: Any, *, job: Job, rows: int, micro_step: MicroStep, summary: Summ
 
     config: TrainingConfig = job.config
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    optimizer = torch.optim.AdamW(
-        parameters.values(), lr=config.learning_rate, weight_decay=config.weight_decay
-    )
+    optimizer = torch.optim.AdamW(parameters.values(), lr=config.learning_rate, weight_decay=config.weight_decay)
     total, warmup = total_steps(config, rows), warmup_steps(config, rows)
     per_epoch = steps_per_epoch(rows, config.batch_size)
     identity = {"data_sha256": sha256_file(job.data), "config": vars(config)}
@@ -58,7 +56,7 @@ def fit(model: Any, *, job: Job, rows: int, micro_step: MicroStep, summary: Summ
             shuffled = epoch, order(rows, seed=config.seed, epoch=epoch)
         batch = shuffled[1][at * config.batch_size : (at + 1) * config.batch_size]
         random_state = _random_state()
-        loss_sum, sums = 0.0, {}
+        loss_sum, sums = 0.0, dict[str, float]()
         rate = config.learning_rate * rate_factor(step, total=total, warmup=warmup, kind=config.lr_scheduler)
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -74,9 +72,7 @@ def fit(model: Any, *, job: Job, rows: int, micro_step: MicroStep, summary: Summ
                 sums[name] = sums.get(name, 0.0) + value
         norm = torch.nn.utils.clip_grad_norm_(parameters.values(), config.max_grad_norm).item()
         if not math.isfinite(loss_sum) or not math.isfinite(norm):
-            raise TrainerError(
-                f"At step {step + 1} the loss is not a finite number; a smaller learning_rate may help."
-            )
+            raise TrainerError(f"At step {step + 1} the loss is not a finite number; a smaller learning_rate may help.")
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         step += 1
@@ -159,8 +155,7 @@ def _restore(job: Job, *, parameters: dict[str, Any], optimizer: Any, identity: 
             if state:
                 # The step count stays on the CPU, as AdamW keeps it there.
                 optimizer.state[parameter] = {
-                    key: value if key == "step" else value.to(parameter.device)
-                    for key, value in state.items()
+                    key: value if key == "step" else value.to(parameter.device) for key, value in state.items()
                 }
     torch.set_rng_state(tensors["random.cpu"])
     if "random.cuda" in tensors and torch.cuda.is_available():

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from training.trainers import hardware
 from training.trainers.chat import PLAIN_TEMPLATE
 from training.trainers.config import TrainingConfig
 from training.trainers.folders import replacing_folder
@@ -113,13 +112,3 @@ def describe_folder(model: str) -> dict[str, Any]:
         return {}
     facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return facts
-
-
-def max_positions(model: Any) -> int | None:
-    """The longest sequence the model's positions were made for, where its config tells."""
-    return getattr(model.config, "max_position_embeddings", None)
-
-
-def to_device(model: Any) -> Any:
-    """The model on this process's device."""
-    return model.to(hardware.device())

@@ -167,9 +167,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     os.environ["HF_HUB_OFFLINE"] = "1"
     try:
-        made = prepare(
-            model=arguments.model, output=arguments.output, texts=arguments.text, seed=arguments.seed
-        )
+        made = prepare(model=arguments.model, output=arguments.output, texts=arguments.text, seed=arguments.seed)
     except TrainerError as error:
         print(error, file=sys.stderr)
         return 1

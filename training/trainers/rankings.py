@@ -47,9 +47,7 @@ def read(job: Job) -> tuple[list[RankingRow], list[RankingRow]]:
             f"The data file {job.data} has no comparison to train on: all of its training rankings are ties."
         )
     if len(useful) < len(rows):
-        job.events.status(
-            f"{len(rows) - len(useful)} of {len(rows)} rankings hold no comparison and are left out."
-        )
+        job.events.status(f"{len(rows) - len(useful)} of {len(rows)} rankings hold no comparison and are left out.")
     return train, [row for row in useful if row.split == "heldout"]
 
 

@@ -70,8 +70,7 @@ class Scorer:
                     pad_id=self.pad_id,
                 )
             return [
-                plain_scores(self.model, ranking.prompt, ranking.completions, pad_id=self.pad_id)
-                for ranking in group
+                plain_scores(self.model, ranking.prompt, ranking.completions, pad_id=self.pad_id) for ranking in group
             ]
 
     def all_scores(self, group: Sequence[EncodedRanking], *, rows_at_once: int) -> list[list[float]]:

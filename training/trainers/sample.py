@@ -141,9 +141,7 @@ def _sampler(job: Job, tokenizer: Any, *, longest_prompt: int) -> Any:
     return TransformersSampler(job.model, tokenizer, stop=job.stop)
 
 
-def _row(
-    prompt_id: str, index: int, completion: Any, tokenizer: Any, *, seed: int, stop: str | None
-) -> CompletionRow:
+def _row(prompt_id: str, index: int, completion: Any, tokenizer: Any, *, seed: int, stop: str | None) -> CompletionRow:
     text, reason = tokenizer.decode(completion.ids, skip_special_tokens=True), completion.finish_reason
     if stop is not None and stop in text:
         text, reason = text[: text.index(stop)], "stop"

@@ -81,9 +81,7 @@ def run(job: Job) -> Outcome:
     train = prepare_rows(tokenizer, train_rows, max_length=config.max_length)
     heldout = prepare_rows(tokenizer, heldout_rows, max_length=config.max_length)
     if not train.rows:
-        raise TrainerError(
-            f"No demonstration keeps an assistant token within max_length ({config.max_length} tokens)."
-        )
+        raise TrainerError(f"No demonstration keeps an assistant token within max_length ({config.max_length} tokens).")
     if train.truncated:
         job.events.status(
             f"{train.truncated} of {len(train_rows)} demonstrations are longer than {config.max_length} tokens "
@@ -117,9 +115,7 @@ def run(job: Job) -> Outcome:
     models.save_model(job.output_dir, model=trainer.model, tokenizer=tokenizer)
     trl_run.finish(job, step=steps)
     tokens = round(train.tokens * (trainer.state.epoch or 0))
-    return Outcome(
-        metrics=metrics, consumed={"rows": len(train.rows), "tokens": tokens}, checkpoint=job.output_dir
-    )
+    return Outcome(metrics=metrics, consumed={"rows": len(train.rows), "tokens": tokens}, checkpoint=job.output_dir)
 
 
 def _collate(pad_id: int) -> Any:
@@ -146,7 +142,7 @@ def _collate(pad_id: int) -> Any:
 def _weighted_trainer() -> Any:
     from trl import SFTTrainer
 
-    class WeightedSftTrainer(SFTTrainer):  # type: ignore[misc]
+    class WeightedSftTrainer(SFTTrainer):
         """TRL's SFT, but a row's weight multiplies the loss of its tokens."""
 
         def compute_loss(

@@ -26,9 +26,9 @@ _NOT_METRICS = {"num_tokens", "total_flos"}
 
 
 def arguments(job: Job, *, rows: int) -> dict[str, Any]:
-    """The arguments common to TRL's configs, for `rows` training rows; precision and memory by the hardware, not TRL's defaults.
+    """The arguments common to TRL's configs, for `rows` training rows. Precision and memory go by the hardware.
 
-    TRL turns bfloat16 and gradient checkpointing on, which make a run on a CPU 2.5 x slower.
+    TRL's defaults turn bfloat16 and gradient checkpointing on, which make a run on a CPU 2.5 x slower.
     """
     config: TrainingConfig = job.config
     on_cuda = hardware.device().type == "cuda"
@@ -77,7 +77,7 @@ def train(trainer: Any, *, job: Job) -> dict[str, float]:
     shutil.rmtree(_work_folder(job), ignore_errors=True)
     if trainer.state.global_step < trainer.state.max_steps:
         raise Stopped
-    last = next((entry for entry in reversed(trainer.state.log_history) if "loss" in entry), {})
+    last: dict[str, Any] = next((entry for entry in reversed(trainer.state.log_history) if "loss" in entry), {})
     final = {name: value for name, value in _renamed(last).items() if name != "step"}
     return final | {"steps": trainer.state.global_step, "train_seconds": time.monotonic() - started}
 
@@ -116,7 +116,7 @@ def _callback(job: Job) -> Any:
         if state[3] is not None:
             torch.cuda.set_rng_state_all(state[3])
 
-    class Follow(TrainerCallback):  # type: ignore[misc]
+    class Follow(TrainerCallback):
         """Tells of each step, stops between micro steps, and publishes whole states."""
 
         at_step_begin: tuple[Any, ...] | None = None
@@ -160,8 +160,7 @@ def _callback(job: Job) -> Any:
                 return
             if not math.isfinite(logs["loss"]):
                 raise TrainerError(
-                    f"At step {state.global_step} the loss is not a finite number; "
-                    "a smaller learning_rate may help."
+                    f"At step {state.global_step} the loss is not a finite number; a smaller learning_rate may help."
                 )
             metrics = _renamed(logs)
             now = time.monotonic()

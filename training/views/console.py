@@ -65,9 +65,7 @@ def stage_card(stage: Stage) -> dict[str, Any]:
         "stage": stage,
         "run": run_card(run) if run else None,
         "progress": progress,
-        "wanted": (int(stage.params.get("min_labels") or 0) or (progress or {}).get("total"))
-        if progress
-        else None,
+        "wanted": (int(stage.params.get("min_labels") or 0) or (progress or {}).get("total")) if progress else None,
         "seconds": (end - stage.started_at).total_seconds() if end and stage.started_at else None,
         "headline": headline(stage, run, progress),
         "can_continue": stage.state in (Stage.State.WAITING, Stage.State.READY),
@@ -87,13 +85,9 @@ def headline(stage: Stage, run: Run | None, progress: dict[str, int] | None) -> 
 
 
 HEADLINES = {
-    "sft": [("heldout_loss", "held-out loss"), ("train_loss", "loss")],
-    "reward": [("heldout_accuracy", "held-out accuracy"), ("train_accuracy", "accuracy")],
-    "dpo": [
-        ("heldout_accuracy", "held-out accuracy"),
-        ("rewards_accuracy", "accuracy"),
-        ("train_loss", "loss"),
-    ],
+    "sft": [("heldout_loss", "held-out loss"), ("loss", "loss")],
+    "reward": [("heldout_accuracy", "held-out accuracy"), ("accuracy", "accuracy")],
+    "dpo": [("heldout_rewards/accuracies", "held-out accuracy"), ("rewards/accuracies", "accuracy")],
     "sample": [("completions", "completions"), ("tokens_per_s", "tokens/s")],
 }
 
@@ -253,9 +247,7 @@ def checkpoints(request: HttpRequest) -> HttpResponse:
 def checkpoint_page(request: HttpRequest, pk: int) -> HttpResponse:
     """A checkpoint and its lineage back to labels, authors, spec versions and sampled models."""
     staff(request)
-    found = get_object_or_404(
-        Checkpoint.objects.select_related("project", "run__snapshot", "run__stage__round"), pk=pk
-    )
+    found = get_object_or_404(Checkpoint.objects.select_related("project", "run__snapshot", "run__stage__round"), pk=pk)
     context = {
         "checkpoint": found,
         "lineage": lineage.of(found),

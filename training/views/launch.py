@@ -23,9 +23,7 @@ def new_round(request: HttpRequest, slug: str) -> HttpResponse:
     if request.method == "POST":
         form = RoundForm(request.POST, project=project)
         if form.is_valid():
-            return redirect(
-                "training:round", rounds.start(project=project, recipe=form.recipe(), actor=user).pk
-            )
+            return redirect("training:round", rounds.start(project=project, recipe=form.recipe(), actor=user).pk)
     else:
         form = RoundForm(project=project, initial=_initial(project, request.GET.get("from", "")))
     context = {"project": project, "form": form, "plan": estimates.plan(project=project, form=form)}

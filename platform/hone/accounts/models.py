@@ -7,7 +7,7 @@ from django.utils.translation import gettext_lazy as _
 from knox.models import AbstractAuthToken
 
 
-class User(AbstractUser):
+class User(AbstractUser):  # type: ignore[django-manager-missing]
     """A person, or a simulated contractor. Everything that a simulated account labels carries `simulated`."""
 
     display_name = models.CharField(_("display name"), max_length=100, blank=True)

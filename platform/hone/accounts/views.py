@@ -39,6 +39,11 @@ def delete_token(request: HttpRequest, token_key: str) -> HttpResponse:
     return redirect("hone:account")
 
 
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """A form that was open too long, or a request from another site."""
+    return render(request, "hone/403_csrf.html", status=403)
+
+
 def locked_out(request: HttpRequest, credentials: object = None, *args: object) -> HttpResponse:
     """Shown by django-axes after too many wrong passwords."""
     return render(request, "hone/locked_out.html", status=429)

@@ -90,8 +90,7 @@ def test_the_gradients_are_those_of_trls_pairwise_loss(tiny: Path, model, tmp_pa
     from trl import RewardConfig, RewardTrainer
 
     pairs = [
-        {"chosen_ids": PROMPT + COMPLETIONS[i], "rejected_ids": PROMPT + COMPLETIONS[j]}
-        for i, j in comparisons(RANKS)
+        {"chosen_ids": PROMPT + COMPLETIONS[i], "rejected_ids": PROMPT + COMPLETIONS[j]} for i, j in comparisons(RANKS)
     ]
     assert len(pairs) == 5
     trainer = RewardTrainer(

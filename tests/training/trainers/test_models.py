@@ -118,9 +118,7 @@ def test_smollm2_comes_out_of_its_package(tmp_path: Path) -> None:
     assert sum(p.numel() for p in model.parameters()) == 134_515_008
     from training.trainers.chat import encode_prompt
 
-    prompt = encode_prompt(
-        tokenizer, [{"role": "user", "content": "What is the capital of France? Answer briefly."}]
-    )
+    prompt = encode_prompt(tokenizer, [{"role": "user", "content": "What is the capital of France? Answer briefly."}])
     ids = torch.tensor([prompt])
     answer = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False)
     assert "Paris" in tokenizer.decode(answer[0, len(prompt) :])

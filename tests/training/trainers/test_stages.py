@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from training.records import CompletionRow, PromptRow, RankingRow, read_jsonl, read_parquet, write_parquet
 
@@ -115,9 +116,7 @@ def test_a_reward_model_can_be_trained_on(launch, tiny: Path, rankings: Path) ->
 
 @pytest.mark.parametrize(("method", "loss"), [("lora", "sigmoid"), ("full", "ipo")])
 def test_dpo_widens_the_margin(launch, tiny: Path, rankings: Path, method: str, loss: str) -> None:
-    run = launch(
-        "dpo", model=tiny, data=rankings, method=method, loss=loss, epochs=3, learning_rate=1e-3, **SMALL
-    )
+    run = launch("dpo", model=tiny, data=rankings, method=method, loss=loss, epochs=3, learning_rate=1e-3, **SMALL)
     assert_whole(run, "dpo")
     margins = [e["metrics"]["rewards/margins"] for e in run.events if "rewards/margins" in e.get("metrics", {})]
     assert margins[0] == pytest.approx(0.0, abs=1e-3)
@@ -128,9 +127,7 @@ def test_dpo_widens_the_margin(launch, tiny: Path, rankings: Path, method: str, 
 
 
 def test_sample_writes_k_completions_for_each_prompt(launch, tiny: Path, prompts: Path) -> None:
-    run = launch(
-        "sample", model=tiny, data=prompts, k=3, max_new_tokens=8, batch_size=3, engine="transformers"
-    )
+    run = launch("sample", model=tiny, data=prompts, k=3, max_new_tokens=8, batch_size=3, engine="transformers")
     assert run.code == 0, run.stderr
     rows = read_jsonl(Path(run.result["outputs"]["completions"]), row_type=CompletionRow)
     assert len({(row.prompt_id, row.index) for row in rows}) == len(rows) == 24
@@ -177,9 +174,7 @@ def test_stopped_killed_and_resumed_equals_uninterrupted(
 def test_a_stopped_sampling_goes_on_to_the_same_completions(launch, tiny: Path, prompts: Path) -> None:
     params = {"k": 2, "max_new_tokens": 300, "batch_size": 2, "engine": "transformers"}
     whole = launch("sample", model=tiny, data=prompts, name="whole", **params)
-    stopped = launch(
-        "sample", model=tiny, data=prompts, name="cut", meanwhile=after_step(2, signal.SIGTERM), **params
-    )
+    stopped = launch("sample", model=tiny, data=prompts, name="cut", meanwhile=after_step(2, signal.SIGTERM), **params)
     assert stopped.code == 3, stopped.stderr
     path = stopped.folder / "completions.jsonl"
     before = read_jsonl(path, row_type=CompletionRow)
@@ -222,13 +217,19 @@ def test_bad_input_is_refused_before_the_model_loads(launch, tiny: Path, ranking
         assert time.monotonic() - started < 30
 
 
-def test_a_diverged_run_names_its_step(launch, tiny: Path, demonstrations: Path) -> None:
-    run = launch("sft", model=tiny, data=demonstrations, method="full", epochs=20, learning_rate=1.0,
-                 max_grad_norm=1e6, weight_decay=1.0, warmup_ratio=0.0, **SMALL)  # fmt: skip
-    if run.code == 0:
-        pytest.skip("this run did not diverge on this machine")
-    assert run.code == 1
-    assert "the loss is not a finite number" in run.result["error"]
+@pytest.mark.parametrize("stage", ["sft", "reward"])
+def test_a_loss_that_is_no_number_ends_the_run_and_names_its_step(
+    launch, tiny: Path, demonstrations: Path, rankings: Path, tmp_path: Path, stage: str
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(tiny, broken)
+    tensors = load_file(broken / "model.safetensors")
+    tensors["model.norm.weight"][0] = float("nan")
+    save_file(tensors, broken / "model.safetensors", metadata={"format": "pt"})
+    run = launch(stage, model=broken, data=demonstrations if stage == "sft" else rankings, **SMALL)
+    assert run.code == 1, run.stderr
+    assert "At step 1 the loss is not a finite number" in run.result["error"]
+    assert not run.output.exists()
 
 
 @pytest.mark.parametrize("stage", ["sft", "reward", "dpo", "sample", "prepare"])

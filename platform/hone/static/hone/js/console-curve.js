@@ -9,7 +9,7 @@ const words = document.getElementById("curve-strings").dataset;
 const SECONDS = 3;
 const SMOOTH_FROM = 60; // fewer points show their own shape
 // What one wants to see first; a trainer that logs none of them shows its first metric.
-const FIRST = ["loss", "train_loss", "rewards_accuracy", "accuracy", "tokens_per_s"];
+const FIRST = ["loss", "train_loss", "accuracy", "rewards/accuracies", "tokens_per_s"];
 
 let series = {};
 let chart = null;
@@ -57,12 +57,12 @@ function dataOf(name) {
   const heldout = series[`heldout_${name}`];
   if (heldout) {
     const own = heldout.map(([x, y]) => ({ x, y }));
-    found.push({ ...line, label: label(`heldout_${name}`), data: own, token: "waiting", borderDash: [6, 4], pointRadius: 4, pointStyle: "rectRot" });
+    found.push({ ...line, label: label(`heldout_${name}`), data: own, token: "waiting", borderDash: [6, 4], pointRadius: 4, pointStyle: "rectRot", clip: false });
   }
   return found;
 }
 
-const label = (name) => name.replaceAll("_", " ");
+const label = (name) => name.replaceAll(/[_/]/g, " ");
 
 function paint() {
   const scale = (title) => ({
@@ -119,6 +119,9 @@ function draw() {
   }
   chart.data.datasets = sets;
   chart.options.plugins.legend.display = sets.length > 1;
+  // The whole run, so that the empty part is what is left.
+  const steps = Number(document.getElementById("run-live").dataset.steps);
+  chart.options.scales.x.max = steps > 1 ? steps : undefined;
   paint();
   chart.update("none");
   describe(name);

@@ -5,7 +5,7 @@ import { toast } from "./toast.js";
 const root = document.documentElement;
 
 // Times --------------------------------------------------------------------------------------------------------
-const language = root.lang || undefined;
+const language = navigator.languages.find((name) => name.split("-")[0] === root.lang.split("-")[0]) || root.lang || undefined;
 const clock = new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit" });
 const calendar = new Intl.DateTimeFormat(language, { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit" });
 
@@ -34,7 +34,6 @@ function calm(target, fragment) {
   morph(target, fresh);
   for (const id of following) toEnd(document.getElementById(id));
   if (said && target.dataset.say !== before) said.textContent = target.dataset.say ?? "";
-  document.dispatchEvent(new CustomEvent("console:changed"));
   return [target];
 }
 

@@ -1,0 +1,185 @@
+"""A real browser against a real server: one Chromium a session, a fresh context a test, and no silent errors.
+
+Every context is watched. An error in its console, an uncaught exception, a request that failed, one to another host
+or a dialog fails the test when it ends, unless the test has announced it to `problems`.
+"""
+
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from django.core.signals import request_finished, request_started
+from django.utils import timezone
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Dialog,
+    Page,
+    Request,
+    expect,
+    sync_playwright,
+)
+from pytest_django.live_server_helper import LiveServer
+
+from hone.accounts.models import User
+from labeling.models import Slot
+
+PASSWORD = "correct horse"  # of every user that tests.factories makes
+
+# Playwright's sync API keeps an event loop in this thread, in which Django would refuse to touch the database.
+os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+
+WAIT_MS = 15_000  # how long an expectation may take on a loaded machine; it costs nothing where it is met at once
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+DESK = {"width": 1280, "height": 800}
+PHONE = {"width": 390, "height": 844}
+
+OpenPage = Callable[..., Page]
+
+
+class Problems:
+    """What went wrong in the test's browser contexts, apart from what the test said would."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+        self.expected: list[str] = []
+
+    def expect(self, *texts: str) -> None:
+        """From here on, problems with one of these words are part of the test."""
+        self.expected += texts
+
+    def watch(self, context: BrowserContext, home: str) -> None:
+        host = urlsplit(home).netloc
+
+        def console(message: ConsoleMessage) -> None:
+            if message.type == "error":
+                self.found.append(f"console: {message.text} ({message.location.get('url', '')})")
+
+        def request(sent: Request) -> None:
+            address = urlsplit(sent.url)
+            if address.scheme in {"http", "https", "ws", "wss"} and address.netloc != host:
+                self.found.append(f"another host: {sent.url}")
+
+        def failed(sent: Request) -> None:
+            # Leaving a page aborts what is still under way, and a download is an aborted navigation.
+            if sent.failure != "net::ERR_ABORTED":
+                self.found.append(f"failed: {sent.failure} {sent.method} {sent.url}")
+
+        def dialog(shown: Dialog) -> None:
+            self.found.append(f"dialog: {shown.type} {shown.message}")
+            shown.dismiss()
+
+        context.on("console", console)
+        context.on("weberror", lambda error: self.found.append(f"exception: {error.error}"))
+        context.on("request", request)
+        context.on("requestfailed", failed)
+        context.on("dialog", dialog)
+
+    def unexpected(self) -> list[str]:
+        return [text for text in self.found if not any(known in text for known in self.expected)]
+
+
+class Requests:
+    """Counts the requests that the server works on, so that a test's rows are removed only when it is idle."""
+
+    def __init__(self) -> None:
+        self.open = 0
+        self.changed = threading.Condition()
+
+    def count(self, by: int) -> None:
+        with self.changed:
+            self.open += by
+            self.changed.notify_all()
+
+    def wait_for_none(self) -> None:
+        with self.changed:
+            assert self.changed.wait_for(lambda: self.open <= 0, timeout=15), "the server is still at work"
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
+    if not os.access(path, os.X_OK):
+        missing = f"no Chromium at {path}: apt-get install chromium chromium-driver, or set CHROMIUM"
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    expect.set_options(timeout=WAIT_MS)
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def requests(live_server: LiveServer) -> Iterator[Requests]:
+    counter = Requests()
+
+    def started(**_: Any) -> None:
+        counter.count(1)
+
+    def finished(**_: Any) -> None:
+        counter.count(-1)
+
+    request_started.connect(started)
+    request_finished.connect(finished)
+    yield counter
+    request_started.disconnect(started)
+    request_finished.disconnect(finished)
+
+
+@pytest.fixture
+def problems() -> Problems:
+    return Problems()
+
+
+@pytest.fixture
+def open_page(browser: Browser, live_server: LiveServer, requests: Requests, problems: Problems) -> Iterator[OpenPage]:
+    """`open_page(user)`: a page in a context of its own, logged in where a user is given. Addresses are relative."""
+    contexts: list[BrowserContext] = []
+
+    def open_(user: User | None = None, **options: Any) -> Page:
+        context = browser.new_context(
+            **{"base_url": live_server.url, "viewport": DESK, "reduced_motion": "reduce", **options}
+        )
+        context.set_default_timeout(WAIT_MS)
+        contexts.append(context)
+        problems.watch(context, live_server.url)
+        page = context.new_page()
+        if user:
+            log_in(page, user.username)
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    requests.wait_for_none()
+    assert not problems.unexpected(), "\n".join(["the browser had problems:", *problems.unexpected()])
+
+
+def log_in(page: Page, username: str, password: str = PASSWORD) -> None:
+    """Through the log-in page, as a person does."""
+    page.goto("/login/")
+    page.get_by_label("Username").fill(username)
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Log in").click()
+    page.wait_for_url(lambda address: "/login/" not in address)
+
+
+def expire(slot: Slot) -> None:
+    """The lease on it runs out now."""
+    Slot.objects.filter(pk=slot.pk).update(lease_expires_at=timezone.now() - timedelta(seconds=1))

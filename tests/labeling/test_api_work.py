@@ -1,0 +1,142 @@
+"""The endpoints behind the working pages: answers and rows, and that no model is named."""
+
+import json
+import uuid
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from hone.accounts.models import Project, User
+from labeling.models import Demonstration, Draft, Ranking, Skip, Slot
+from tests import factories
+from training.models import Generation
+
+pytestmark = pytest.mark.django_db
+
+
+def begin(api: APIClient, user: User, project: Project, kind: str = "rank") -> dict[str, Any]:
+    api.force_authenticate(user)
+    answer = api.post(f"/api/v1/projects/{project.slug}/work/{kind}/next/")
+    assert answer.status_code == 200
+    return answer.json()
+
+
+def submit(api: APIClient, work: dict[str, Any], **body: Any) -> Any:
+    values = {"lease_token": work["lease_token"], "client_key": str(uuid.uuid4()), **body}
+    return api.post(f"/api/v1/work/{work['slot']}/submit/", values)
+
+
+def test_rank_from_next_to_submit(api: APIClient, project: Project, contractor: User) -> None:
+    factories.make_batch(project)
+    work = begin(api, contractor, project)
+    assert [answer["letter"] for answer in work["answers"]] == ["A", "B", "C", "D"]
+    answer = submit(api, work, tiers=[["D"], ["A", "B"]], unacceptable=["C"], active_seconds=12)
+    assert answer.status_code == 201
+    ranking = Ranking.objects.get(pk=answer.json()["id"])
+    slot = Slot.objects.get(pk=work["slot"])
+    assert slot.order_shown is not None
+    assert ranking.tiers[0] == [slot.order_shown[3]] and ranking.unacceptable == [slot.order_shown[2]]
+    assert ranking.active_seconds == 12
+
+
+def test_the_payload_never_names_the_model(api: APIClient, project: Project, contractor: User) -> None:
+    batch = factories.make_batch(project)
+    secret = factories.make_checkpoint(name="secret-model-name")
+    run = factories.make_run(project, model=secret)
+    for completion in batch.items.get().completions.all():
+        Generation.objects.create(
+            completion=completion, checkpoint=secret, run=run, seed=424242, finish_reason="stop", token_count=3
+        )
+    work = json.dumps(begin(api, contractor, project))
+    assert "secret-model-name" not in work and "424242" not in work
+    assert not any(f'"{word}"' in work for word in ("checkpoint", "model", "run", "seed", "index", "completion"))
+
+
+def test_no_work_is_204(api: APIClient, project: Project, contractor: User) -> None:
+    api.force_authenticate(contractor)
+    assert api.post(f"/api/v1/projects/{project.slug}/work/rank/next/").status_code == 204
+
+
+def test_replay_is_200_with_the_same_id(api: APIClient, project: Project, contractor: User) -> None:
+    factories.make_batch(project)
+    work, key = begin(api, contractor, project), str(uuid.uuid4())
+    body = {"tiers": [["A"], ["B"], ["C"], ["D"]], "client_key": key}
+    first, second = submit(api, work, **body), submit(api, work, **body)
+    assert (first.status_code, second.status_code) == (201, 200)
+    assert first.json() == second.json() and Ranking.objects.count() == 1
+
+
+def test_a_lost_lease_is_409_and_says_that_the_draft_is_kept(
+    api: APIClient, project: Project, contractor: User
+) -> None:
+    factories.make_batch(project, "write")
+    work = begin(api, contractor, project, "write")
+    Slot.objects.update(lease_expires_at=timezone.now() - timedelta(seconds=1))
+    messages = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "kept"}]
+    answer = submit(api, work, messages=messages)
+    assert answer.status_code == 409
+    assert answer.json()["code"] == "lease_lost" and answer.json()["draft_saved"]
+    assert "kept as a draft" in answer.json()["detail"]
+    assert Draft.objects.get().content["messages"] == messages and not Demonstration.objects.exists()
+    again = begin(api, contractor, project, "write")
+    assert again["draft"]["messages"] == messages
+
+
+def test_errors_name_the_field(api: APIClient, project: Project, contractor: User) -> None:
+    factories.make_batch(project)
+    work = begin(api, contractor, project)
+    answer = submit(api, work, tiers=[["A", "A"], ["B"], ["C"], ["D"]])
+    assert answer.status_code == 400 and answer.json() == {"errors": {"tiers": ["Answer A is placed twice."]}}
+    assert submit(api, work, tiers="no").json()["errors"].keys() == {"tiers"}
+    assert submit(api, work, tiers=[["A"]], active_seconds=-1).status_code == 400
+    assert not Ranking.objects.exists()
+
+
+def test_a_half_sent_request_changes_nothing(api: APIClient, project: Project, contractor: User) -> None:
+    factories.make_batch(project)
+    work = begin(api, contractor, project)
+    answer = api.post(f"/api/v1/work/{work['slot']}/submit/", '{"tiers": [["A"', content_type="application/json")
+    assert answer.status_code == 400 and not Ranking.objects.exists()
+    assert Slot.objects.get(pk=work["slot"]).state == "leased"
+
+
+def test_renew_draft_and_skip(api: APIClient, project: Project, contractor: User) -> None:
+    factories.make_batch(project)
+    work = begin(api, contractor, project)
+    token = {"lease_token": work["lease_token"]}
+    assert "lease_expires_at" in api.post(f"/api/v1/work/{work['slot']}/renew/", token).json()
+    saved = api.put(f"/api/v1/work/{work['slot']}/draft/", {"content": {"tiers": [["B"]]}})
+    assert saved.status_code == 200 and begin(api, contractor, project)["draft"] == {"tiers": [["B"]]}
+    skipped = api.post(f"/api/v1/work/{work['slot']}/skip/", {**token, "reason": "unclear", "note": "?"})
+    assert skipped.status_code == 200 and Skip.objects.get().author == contractor
+    assert api.post(f"/api/v1/work/{work['slot']}/renew/", token).status_code == 409
+
+
+@pytest.mark.parametrize(
+    ("who", "status"), [("manager", 200), ("reviewer", 200), ("contractor", 200), ("outsider", 404), (None, 401)]
+)
+def test_who_may_work(
+    request: pytest.FixtureRequest, api: APIClient, project: Project, who: str | None, status: int
+) -> None:
+    factories.make_batch(project)
+    if who:
+        api.force_authenticate(request.getfixturevalue(who))
+    assert api.post(f"/api/v1/projects/{project.slug}/work/rank/next/").status_code == status
+
+
+def test_an_outsider_reaches_no_slot(api: APIClient, project: Project, contractor: User, outsider: User) -> None:
+    factories.make_batch(project)
+    work = begin(api, contractor, project)
+    api.force_authenticate(outsider)
+    for verb, path in (("post", "renew"), ("put", "draft"), ("post", "submit"), ("post", "skip")):
+        assert getattr(api, verb)(f"/api/v1/work/{work['slot']}/{path}/", {}).status_code == 404
+
+
+def test_session_requests_need_the_csrf_token(project: Project, contractor: User) -> None:
+    factories.make_batch(project)
+    api = APIClient(enforce_csrf_checks=True)
+    api.force_login(contractor)
+    assert api.post(f"/api/v1/projects/{project.slug}/work/rank/next/").status_code == 403

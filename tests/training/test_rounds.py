@@ -1,0 +1,244 @@
+"""The loop's state machine: from recipe to second round, with the trainers' results given by hand."""
+
+import uuid
+from typing import Any
+
+import pytest
+
+from hone.accounts.models import Project, User
+from labeling import assignment, responses
+from labeling.models import Completion, Item, Slot
+from tests import factories
+from training import lineage, outcomes, rounds, runs
+from training.models import Checkpoint, Generation, Round, Run, Stage
+from training.records import CompletionRow, PromptRow, read_parquet, write_jsonl
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def base() -> Checkpoint:
+    return factories.make_checkpoint(name="base")
+
+
+@pytest.fixture
+def prompts(project: Project) -> None:
+    for _ in range(6):
+        factories.make_prompt(project)
+
+
+def start(project: Project, base: Checkpoint, lead: User, **stages: dict[str, Any]) -> Round:
+    recipe = rounds.Recipe(name="", start=base, stages=stages, heldout_percent=0)
+    return rounds.start(project=project, recipe=recipe, actor=lead)
+
+
+def stage_states(found: Round) -> dict[str, str]:
+    return dict(found.stages.order_by("index").values_list("kind", "state"))
+
+
+def finish(found: Round, tmp_path: Any = None) -> Run:
+    """Ends the round's running run as its trainer would, and moves the round on."""
+    run = Run.objects.get(stage__round=found, state="queued")
+    claimed = runs.claim(run.pk, host="here", boot_id="x")
+    assert claimed is not None
+    claimed.folder.mkdir(parents=True, exist_ok=True)
+    result: dict[str, Any] = {"status": "succeeded", "metrics": {}}
+    if run.kind == "sample":
+        rows = [
+            CompletionRow(prompt_id=row.id, index=i, text=f"Reply {i}\x00", finish_reason="stop", token_count=2, seed=i)
+            for row in read_parquet(run.snapshot.path, row_type=PromptRow)
+            for i in range(4)
+        ]
+        write_jsonl(claimed.folder / "completions.jsonl", rows)
+    else:
+        (claimed.folder / "checkpoint").mkdir()
+        result["checkpoint"] = str(claimed.folder / "checkpoint")
+    outcomes.accept(claimed, result)
+    rounds.advance(found.pk)
+    found.refresh_from_db()
+    return claimed
+
+
+def write_all(project: Project, user: User) -> None:
+    while slot := assignment.next_slot(project=project, user=user, kind="write"):
+        assert slot.item.prompt is not None and slot.lease_token is not None
+        messages = [*slot.item.prompt.messages, {"role": "assistant", "content": "An answer."}]
+        responses.submit(
+            slot_id=slot.pk,
+            user=user,
+            lease_token=slot.lease_token,
+            client_key=uuid.uuid4(),
+            answer={"messages": messages},
+        )
+
+
+def rank_all(project: Project, user: User) -> None:
+    while slot := assignment.next_slot(project=project, user=user, kind="rank"):
+        assert slot.lease_token is not None
+        responses.submit(
+            slot_id=slot.pk,
+            user=user,
+            lease_token=slot.lease_token,
+            client_key=uuid.uuid4(),
+            answer=factories.rank_answer(slot, [[3], [2], [1], [0]]),
+        )
+
+
+def test_a_whole_round_and_the_next(
+    project: Project, prompts: None, base: Checkpoint, lead: User, contractor: User, reviewer: User, woken: list[int],
+    django_capture_on_commit_callbacks: Any,
+) -> None:  # fmt: skip
+    first = start(
+        project,
+        base,
+        lead,
+        write={"prompts": 3},
+        sft={"epochs": 1.0},
+        sample={"prompts": 2, "slots_per_item": 1, "k": 4},
+        rank={},
+        reward={},
+        dpo={},
+    )
+    assert first.state == "waiting" and first.name == "Round 1"
+    assert Slot.objects.filter(kind="write").count() == 3
+    write_all(project, contractor)
+    rounds.advance(first.pk)
+    assert stage_states(first) | {"sft": "running"} == {
+        "write": "done", "sft": "running", "sample": "pending", "rank": "pending", "reward": "pending", "dpo": "pending"
+    }  # fmt: skip
+    sft = finish(first)
+    assert sft.params == {"epochs": 1.0} and sft.model == base
+    sample = finish(first)
+    assert sample.model.run == sft
+    assert first.state == "waiting" and stage_states(first)["rank"] == "waiting"
+    # Prompts that have a demonstration are asked last, and the texts hold no NUL.
+    assert not Item.objects.filter(kind="rank", prompt__demonstrations__isnull=False).exists()
+    assert set(Completion.objects.values_list("text", flat=True)) == {f"Reply {i}" for i in range(4)}
+    assert Generation.objects.filter(checkpoint=sample.model).count() == 8
+    rank_all(project, reviewer)
+    rounds.advance(first.pk)
+    reward = finish(first)
+    assert reward.kind == "reward" and reward.model == sample.model and reward.snapshot.rows == 2
+    dpo = finish(first)
+    assert first.state == "done" and first.ended_at is not None
+    policy = rounds.policy_of(first)
+    assert policy is not None and policy.run == dpo and policy.kind == "policy"
+
+    second = start(project, policy, lead, sample={"prompts": 2, "k": 4}, rank={"auto": False})
+    assert second.number == 2
+    again = finish(second)
+    assert again.model == policy
+    asked = Item.objects.filter(kind="rank").values_list("prompt", flat=True)
+    assert len(set(asked)) == 4, "the second round asks other prompts"
+    newest = assignment.next_slot(project=project, user=reviewer, kind="rank")
+    assert newest is not None and newest.item.batch == second.stages.get(kind="rank").batch
+
+    chain = lineage.of(policy)
+    assert [step["checkpoint"].kind for step in chain] == ["policy", "sft", "base"]
+    assert chain[0]["labels"]["authors"] == {"reviewer": 2}
+    assert chain[0]["labels"]["sampled"] == [sample.model]
+    assert chain[1]["labels"]["authors"] == {"contractor": 3}
+
+
+def test_a_gate_that_is_not_automatic_waits_for_the_lead(
+    project: Project, prompts: None, base: Checkpoint, lead: User, contractor: User, woken: list[int]
+) -> None:
+    found = start(project, base, lead, write={"prompts": 1, "auto": False}, sft={})
+    write_all(project, contractor)
+    rounds.advance(found.pk)
+    assert stage_states(found) == {"write": "ready", "sft": "pending"}
+    rounds.continue_past_gate(stage_id=found.stages.get(kind="write").pk, actor=lead)
+    assert stage_states(found) == {"write": "done", "sft": "running"}
+    with pytest.raises(runs.NotPossible):
+        rounds.continue_past_gate(stage_id=found.stages.get(kind="write").pk, actor=lead)
+
+
+def test_enough_labels_open_the_gate_before_all_slots_are_done(
+    project: Project, prompts: None, base: Checkpoint, lead: User, contractor: User, woken: list[int]
+) -> None:
+    found = start(project, base, lead, write={"prompts": 4, "min_labels": 1}, sft={})
+    slot = assignment.next_slot(project=project, user=contractor, kind="write")
+    assert slot is not None and slot.item.prompt is not None and slot.lease_token is not None
+    rounds.advance(found.pk)
+    assert stage_states(found)["write"] == "waiting"
+    messages = [*slot.item.prompt.messages, {"role": "assistant", "content": "x"}]
+    responses.submit(
+        slot_id=slot.pk,
+        user=contractor,
+        lease_token=slot.lease_token,
+        client_key=uuid.uuid4(),
+        answer={"messages": messages},
+    )
+    rounds.advance(found.pk)
+    assert stage_states(found) == {"write": "done", "sft": "running"}
+
+
+def test_advance_twice_launches_one_run(
+    project: Project, prompts: None, base: Checkpoint, lead: User, woken: list[int]
+) -> None:
+    found = start(project, base, lead, sample={"prompts": 2}, rank={})
+    rounds.advance(found.pk)
+    rounds.advance(found.pk)
+    assert Run.objects.filter(stage__round=found).count() == 1
+
+
+def test_no_data_fails_the_stage_with_a_sentence_and_resume_tries_again(
+    project: Project, prompts: None, base: Checkpoint, lead: User, contractor: User, woken: list[int]
+) -> None:
+    found = start(project, base, lead, sft={})
+    assert found.state == "failed"
+    assert "no demonstrations by people" in found.stages.get().params["problem"]
+    factories.make_batch(project, "write")
+    write_all(project, contractor)
+    rounds.resume(round_id=found.pk, actor=lead)
+    found.refresh_from_db()
+    assert found.state == "running" and "problem" not in found.stages.get().params
+
+
+def test_a_failed_run_fails_the_round_which_resumes_from_that_stage(
+    project: Project, prompts: None, base: Checkpoint, lead: User, woken: list[int]
+) -> None:
+    found = start(project, base, lead, sample={"prompts": 2}, rank={})
+    Run.objects.filter(stage__round=found).update(state="failed", error="No space left.")
+    rounds.advance(found.pk)
+    found.refresh_from_db()
+    assert found.state == "failed" and stage_states(found) == {"sample": "failed", "rank": "pending"}
+    rounds.resume(round_id=found.pk, actor=lead)
+    finish(found)
+    assert stage_states(found) == {"sample": "done", "rank": "waiting"}
+
+
+def test_cancel_ends_round_and_run_and_resume_takes_them_up(
+    project: Project, prompts: None, base: Checkpoint, lead: User, woken: list[int]
+) -> None:
+    found = start(project, base, lead, sample={"prompts": 2}, rank={})
+    rounds.cancel(round_id=found.pk, actor=lead)
+    found.refresh_from_db()
+    assert found.state == "cancelled" and Run.objects.get().state == "cancelled"
+    with pytest.raises(runs.NotPossible):
+        rounds.cancel(round_id=found.pk, actor=lead)
+    rounds.resume(round_id=found.pk, actor=lead)
+    found.refresh_from_db()
+    assert found.state == "running" and Run.objects.get().state == "queued"
+
+
+@pytest.mark.parametrize(
+    ("stages", "words"), [({}, "at least one"), ({"rank": {}}, "needs answers"), ({"sample": {}}, "wait to be ranked")]
+)
+def test_a_recipe_that_makes_no_round_is_refused(
+    project: Project, base: Checkpoint, lead: User, stages: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        start(project, base, lead, **stages)
+    assert not Round.objects.exists()
+
+
+def test_people_of_an_earlier_stage_are_not_lost_when_the_tick_and_a_click_meet(
+    project: Project, prompts: None, base: Checkpoint, lead: User, woken: list[int]
+) -> None:
+    found = start(project, base, lead, write={"prompts": 2}, sample={"prompts": 2}, rank={})
+    stage = found.stages.get(kind="write")
+    rounds.continue_past_gate(stage_id=stage.pk, actor=lead)
+    rounds.advance(found.pk)
+    assert stage_states(found) == {"write": "done", "sample": "running", "rank": "pending"}
+    assert Stage.objects.filter(round=found, state="running").count() == 1
