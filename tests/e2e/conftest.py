@@ -7,14 +7,13 @@ or a dialog fails the test when it ends, unless the test has announced it to `pr
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator
-from datetime import timedelta
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from django.core.signals import request_finished, request_started
-from django.utils import timezone
+from django.test import Client
 from playwright.sync_api import (
     Browser,
     BrowserContext,
@@ -28,6 +27,7 @@ from playwright.sync_api import (
 from pytest_django.live_server_helper import LiveServer
 
 from hone.accounts.models import User
+from tests.e2e.steps import DESK, WAIT_MS, OpenPage
 from labeling.models import Slot
 
 PASSWORD = "correct horse"  # of every user that tests.factories makes
@@ -35,7 +35,6 @@ PASSWORD = "correct horse"  # of every user that tests.factories makes
 # Playwright's sync API keeps an event loop in this thread, in which Django would refuse to touch the database.
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
 
-WAIT_MS = 15_000  # how long an expectation may take on a loaded machine; it costs nothing where it is met at once
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -45,11 +44,6 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-DESK = {"width": 1280, "height": 800}
-PHONE = {"width": 390, "height": 844}
-
-OpenPage = Callable[..., Page]
-
 
 class Problems:
     """What went wrong in the test's browser contexts, apart from what the test said would."""
@@ -149,7 +143,10 @@ def problems() -> Problems:
 
 @pytest.fixture
 def open_page(browser: Browser, live_server: LiveServer, requests: Requests, problems: Problems) -> Iterator[OpenPage]:
-    """`open_page(user)`: a page in a context of its own, logged in where a user is given. Addresses are relative."""
+    """`open_page(user)`: a page in a context of its own, logged in where a user is given; addresses are relative.
+
+    The log-in page has its own tests: here the session's cookie is made without it, which saves two page loads.
+    """
     contexts: list[BrowserContext] = []
 
     def open_(user: User | None = None, **options: Any) -> Page:
@@ -159,10 +156,13 @@ def open_page(browser: Browser, live_server: LiveServer, requests: Requests, pro
         context.set_default_timeout(WAIT_MS)
         contexts.append(context)
         problems.watch(context, live_server.url)
-        page = context.new_page()
         if user:
-            log_in(page, user.username)
-        return page
+            client = Client()
+            client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+            context.add_cookies(
+                [{"name": "sessionid", "value": client.cookies["sessionid"].value, "url": live_server.url}]
+            )
+        return context.new_page()
 
     yield open_
     for context in contexts:
@@ -170,16 +170,3 @@ def open_page(browser: Browser, live_server: LiveServer, requests: Requests, pro
     requests.wait_for_none()
     assert not problems.unexpected(), "\n".join(["the browser had problems:", *problems.unexpected()])
 
-
-def log_in(page: Page, username: str, password: str = PASSWORD) -> None:
-    """Through the log-in page, as a person does."""
-    page.goto("/login/")
-    page.get_by_label("Username").fill(username)
-    page.get_by_label("Password").fill(password)
-    page.get_by_role("button", name="Log in").click()
-    page.wait_for_url(lambda address: "/login/" not in address)
-
-
-def expire(slot: Slot) -> None:
-    """The lease on it runs out now."""
-    Slot.objects.filter(pk=slot.pk).update(lease_expires_at=timezone.now() - timedelta(seconds=1))

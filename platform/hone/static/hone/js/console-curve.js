@@ -1,5 +1,5 @@
 // The run's curve: one metric over the steps, its held-out values beside it, colours from the tokens.
-import { copyText, csv } from "./console.js";
+import { copyCsv } from "./console-csv.js";
 
 const place = document.getElementById("run-curve");
 const select = document.getElementById("curve-metric");
@@ -177,7 +177,7 @@ select.addEventListener("change", () => {
   history.replaceState(null, "", address);
   draw();
 });
-copy.addEventListener("click", () => copyText(csv([["step", select.value], ...series[select.value]]), words.copied));
+copy.addEventListener("click", () => copyCsv([["step", select.value], ...series[select.value]], words.copied));
 
 const repaint = () => { if (chart) { paint(); chart.update("none"); } };
 new MutationObserver(repaint).observe(document.documentElement, { attributeFilter: ["data-theme"] });

@@ -1,6 +1,6 @@
 // The console's pages: polled parts that change in place, times in the reader's zone, tables as CSV.
+import { copyCsv } from "./console-csv.js";
 import { morph } from "./console-morph.js";
-import { toast } from "./toast.js";
 
 const root = document.documentElement;
 
@@ -82,29 +82,10 @@ document.addEventListener("click", (event) => {
 openFromAddress();
 
 // Tables as CSV. ---------------------------------------------------------------------------------------------------
-export function csv(rows) {
-  const cell = (value) => (/[",\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
-  return rows.map((row) => row.map((value) => cell(String(value))).join(",")).join("\n") + "\n";
-}
-
-export async function copyText(text, words) {
-  try {
-    await navigator.clipboard.writeText(text);
-    toast(words, { state: "done" });
-  } catch {
-    // Clipboard needs a secure context; a file does as well.
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
-    link.download = "table.csv";
-    link.click();
-    URL.revokeObjectURL(link.href);
-  }
-}
-
 document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-csv]");
   if (!button) return;
-  const rows = [...document.getElementById(button.dataset.csv).rows];
-  const text = (cell) => cell.dataset.csvValue ?? cell.innerText.trim().replace(/\s+/g, " ");
-  copyText(csv(rows.filter((row) => !row.hasAttribute("data-extra")).map((row) => [...row.cells].map(text))), button.dataset.copied);
+  const rows = [...document.getElementById(button.dataset.csv).rows].filter((row) => !row.hasAttribute("data-extra"));
+  const text = (cell) => cell.innerText.trim().replace(/\s+/g, " ");
+  copyCsv(rows.map((row) => [...row.cells].map(text)), button.dataset.copied);
 });
