@@ -1,7 +1,7 @@
 # Everything a newcomer types. `make demo` and `make test` install what they need first.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -22,7 +22,8 @@ help:
 	@echo "make format | check | lock             format the code | lint, types, contracts | renew the locked versions"
 
 $(VENV)/.base:
-	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: set PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || \
+	  { echo "Python 3.11 is needed (the locked packages are for it): make … PYTHON=/path/to/python3.11"; exit 1; }
 	@echo "Making the virtual environment $(VENV) …"
 	@$(PYTHON) -m venv $(VENV)
 	@touch $@

@@ -42,7 +42,8 @@ def plan(*, project: Project, form: RoundForm) -> Plan:
     for kind in chosen:
         rows, tokens = data[kind]
         entry: dict[str, Any] = {"kind": str(kind), "label": kind.label, "rows": rows, "tokens": None}
-        if kind in TRAINERS and model is not None:
+        has_faults = any(name.startswith(f"{kind}-") for name in form.errors)
+        if kind in TRAINERS and model is not None and not has_faults:
             params = form.trainer_values(kind, values)
             found = _estimate(str(kind), params, Path(model.path), rows=rows, tokens=tokens, values=values)
             if found is not None:

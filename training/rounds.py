@@ -130,8 +130,12 @@ def gate_is_met(stage: Stage) -> bool:
     if stage.batch_id is None:
         return False
     progress = batch_progress(stage.batch_id)
-    wanted = int(stage.params.get("min_labels") or 0) or progress["total"]
-    return progress["submitted"] >= min(wanted, progress["total"])
+    return progress["submitted"] >= labels_wanted(stage, progress)
+
+
+def labels_wanted(stage: Stage, progress: dict[str, int]) -> int:
+    """How many submissions open the gate: what the recipe says, but never more than there are slots."""
+    return min(int(stage.params.get("min_labels") or 0) or progress["total"], progress["total"])
 
 
 def _settle(found: Round, stage: Stage | None) -> None:

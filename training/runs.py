@@ -55,10 +55,13 @@ def launch(
 
 
 def wake(run_id: int) -> None:
-    """Sends the run to a worker after commit. Sent twice, the second message finds nothing to claim."""
+    """Sends the run to a worker after commit. Sent twice, the second message finds nothing to claim.
+
+    Robust: with the broker away the run stays queued, and the tick sends it when the broker is back.
+    """
     from training.tasks import execute_run
 
-    transaction.on_commit(lambda: execute_run.apply_async((run_id,), expires=60))
+    transaction.on_commit(lambda: execute_run.apply_async((run_id,), expires=60), robust=True)
 
 
 @transaction.atomic

@@ -252,7 +252,19 @@ STORAGES: dict[str, dict[str, Any]] = {
 DATA_UPLOAD_MAX_MEMORY_SIZE = 20 * 1024 * 1024  # one submission; files are streamed to disk
 MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 
-UNFOLD = {"SITE_TITLE": "Hone", "SITE_HEADER": "Hone", "SITE_URL": "/", "SHOW_HISTORY": True}
+# The admin in the site's own accent (tokens.css) from its lightest to its darkest step.
+_ACCENT = {
+    "50": "#f3f6fe", "100": "#e8eefd", "200": "#ccd8fb", "300": "#a5bbf7", "400": "#7394f0", "500": "#4a6fe3",
+    "600": "#2b50c7", "700": "#2040a6", "800": "#1d3684", "900": "#1b2f69", "950": "#121d40",
+}  # fmt: skip
+UNFOLD = {
+    "SITE_TITLE": "Hone",
+    "SITE_HEADER": "Hone",
+    "SITE_URL": "/",
+    "SITE_SYMBOL": "tune",
+    "SHOW_HISTORY": False,
+    "COLORS": {"primary": _ACCENT},
+}
 
 LOGGING = {
     "version": 1,

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from django.db import InterfaceError, OperationalError, connection
 from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -33,39 +34,48 @@ def duration(seconds: float) -> str:
 
 def follow(*, console: Console, round_id: int, finished: Callable[[Round], bool], check: Callable[[], None]) -> Round:
     """Shows the round until `finished`; `check` runs each time and may raise. Answers with the round."""
-    found = Round.objects.get(pk=round_id)
     if not console.is_terminal:
-        return _follow_plain(console=console, round_id=round_id, finished=finished, check=check)
+        lines = _Lines(console)
+        return _poll(round_id=round_id, finished=finished, check=check, show=lines.show)
     with Live(console=console, refresh_per_second=4, transient=True) as live:
-        while not finished(found):
-            check()
-            live.update(_table(found))
-            time.sleep(0.5)
-            found = Round.objects.get(pk=round_id)
-    return found
+        return _poll(round_id=round_id, finished=finished, check=check, show=lambda found: live.update(_table(found)))
 
 
-def _follow_plain(
-    *, console: Console, round_id: int, finished: Callable[[Round], bool], check: Callable[[], None]
+def _poll(
+    *,
+    round_id: int,
+    finished: Callable[[Round], bool],
+    check: Callable[[], None],
+    show: Callable[[Round], None],
 ) -> Round:
-    """One line a change of state and every ten seconds of training, for logs and pipes."""
-    seen: dict[int, tuple[str, int]] = {}
     while True:
-        found = Round.objects.get(pk=round_id)
-        for stage in found.stages.all():
-            step, total, text = _progress(stage)
-            now = (stage.state, int(time.monotonic() / 10) if stage.state == Stage.State.RUNNING else 0)
-            if stage.state != Stage.State.PENDING and seen.get(stage.pk) != now:
-                seen[stage.pk] = now
-                steps = f"{step}/{total}" if total else ""
-                console.print(
-                    f"{found.name}: {stage.get_kind_display()} {stage.state} {steps} {text}".rstrip(),
-                    highlight=False,
-                )
-        if finished(found):
-            return found
+        try:
+            found = Round.objects.get(pk=round_id)
+            show(found)
+            if finished(found):
+                return found
+        except (OperationalError, InterfaceError):
+            connection.close()  # the database restarted; the workers go on, and so does the view
         check()
         time.sleep(0.5)
+
+
+class _Lines:
+    """For logs and pipes: a line at each change of state, and every ten seconds of training."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.seen: dict[int, tuple[str, int]] = {}
+
+    def show(self, found: Round) -> None:
+        for stage in found.stages.all():
+            now = (stage.state, int(time.monotonic() / 10) if stage.state == Stage.State.RUNNING else 0)
+            if stage.state == Stage.State.PENDING or self.seen.get(stage.pk) == now:
+                continue
+            self.seen[stage.pk] = now
+            step, total, text = _progress(stage)
+            parts = [f"{found.name}:", stage.get_kind_display(), stage.state, f"{step}/{total}" if total else "", text]
+            self.console.print(" ".join(part for part in parts if part), highlight=False, markup=False)
 
 
 def _table(found: Round) -> Table:

@@ -93,8 +93,26 @@ def main(stage: str, run: Callable[[Job], Outcome], *, about: str, argv: Sequenc
     stop = StopFlag()
     signal.signal(signal.SIGTERM, stop.set)
     signal.signal(signal.SIGINT, stop.set)
+    _stop_with_parent(stop)
     _prepare_environment(envelope["model"])
     return _run(stage, run, envelope, stop)
+
+
+def _stop_with_parent(stop: StopFlag) -> None:
+    """Stops, with the state saved, once the worker that started us is gone: nobody would read the result.
+
+    The worker names itself in HONE_PARENT_PID; a run by hand has no such name and follows nobody.
+    """
+    parent = os.environ.get("HONE_PARENT_PID", "")
+    if not parent.isdigit():
+        return
+
+    def watch() -> None:
+        while os.getppid() == int(parent):
+            time.sleep(1.0)
+        stop.set()
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def read_envelope(path: Path, *, stage: str) -> dict[str, Any]:

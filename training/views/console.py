@@ -65,7 +65,7 @@ def stage_card(stage: Stage) -> dict[str, Any]:
         "stage": stage,
         "run": run_card(run) if run else None,
         "progress": progress,
-        "wanted": (int(stage.params.get("min_labels") or 0) or (progress or {}).get("total")) if progress else None,
+        "wanted": rounds.labels_wanted(stage, progress) if progress and stage.is_human else None,
         "seconds": (end - stage.started_at).total_seconds() if end and stage.started_at else None,
         "headline": headline(stage, run, progress),
         "can_continue": stage.state in (Stage.State.WAITING, Stage.State.READY),

@@ -11,7 +11,7 @@ from hone.accounts import access
 from hone.accounts.models import Project
 from training import estimates, rounds
 from training.forms import RoundForm
-from training.models import Round, Stage
+from training.models import Checkpoint, Round, Stage
 from training.views.console import staff
 
 
@@ -52,20 +52,17 @@ def _initial(project: Project, from_round: str) -> dict[str, Any]:
     if from_round.isdigit():
         previous = get_object_or_404(Round, project=project, pk=from_round)
     if previous is None:
-        return {"start": project.checkpoints.order_by("-id").first() or _base()}
+        return {"start": Checkpoint.objects.filter(kind=Checkpoint.Kind.BASE).order_by("-id").first()}
+    stages = {stage.kind: stage.params for stage in previous.stages.all()}
     initial: dict[str, Any] = {
         "start": rounds.policy_of(previous) or previous.start,
         "include_simulated": previous.include_simulated,
         "heldout_percent": previous.heldout_percent,
-        f"use-{Stage.Kind.WRITE}": False,
-        f"use-{Stage.Kind.SFT}": False,
     }
-    for stage in previous.stages.all():
-        initial |= {f"{stage.kind}-{name}": value for name, value in stage.params.items()}
+    for kind in rounds.ORDER:
+        # The policy is trained already: a later round begins with its answers.
+        initial[f"use-{kind}"] = kind in stages and kind not in (Stage.Kind.WRITE, Stage.Kind.SFT)
+    for stage_kind, params in stages.items():
+        # How many labels to wait for was chosen for that round's batch.
+        initial |= {f"{stage_kind}-{name}": value for name, value in params.items() if name != "min_labels"}
     return initial
-
-
-def _base() -> Any:
-    from training.models import Checkpoint
-
-    return Checkpoint.objects.filter(kind=Checkpoint.Kind.BASE).order_by("-id").first()

@@ -33,7 +33,7 @@ function short(value) {
 
 // An exponential mean that starts unbiased; its memory grows with the run.
 function smooth(points) {
-  const keep = 1 - 2 / (Math.min(points.length / 8, 40) + 1);
+  const keep = 1 - 2 / (Math.min(points.length / 15, 30) + 1);
   let sum = 0;
   let weight = 0;
   return points.map(([step, value]) => {
@@ -179,7 +179,7 @@ select.addEventListener("change", () => {
 });
 copy.addEventListener("click", () => copyCsv([["step", select.value], ...series[select.value]], words.copied));
 
-const repaint = () => { if (chart) { paint(); chart.update("none"); } };
+const repaint = () => { if (chart) draw(); };
 new MutationObserver(repaint).observe(document.documentElement, { attributeFilter: ["data-theme"] });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
 

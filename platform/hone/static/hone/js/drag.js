@@ -26,19 +26,18 @@ export function makeDraggable(root, { onDrop, onTap }) {
     if (held?.id !== event.pointerId) return;
     const { handle, ghost, zone } = held;
     drop();
-    if (ghost && zone) onDrop(handle.dataset.drag, zone.dataset.zoneBox);
-    handle.dataset.dragged = ghost ? "1" : "";
+    // A tap soon after a quick drag may come without its click, so it counts here.
+    if (!ghost) onTap(handle.dataset.drag);
+    else if (zone) onDrop(handle.dataset.drag, zone.dataset.zoneBox);
   });
 
   root.addEventListener("pointercancel", (event) => { if (held?.id === event.pointerId) drop(); });
   addEventListener("keydown", (event) => { if (event.key === "Escape" && held) drop(); });
 
-  // click also comes from Enter and Space; after a drag it is only the end of that drag.
+  // click also comes from Enter and Space; a second time for the same letter changes nothing.
   root.addEventListener("click", (event) => {
     const handle = event.target.closest("[data-drag]");
-    if (!handle) return;
-    if (handle.dataset.dragged) { handle.dataset.dragged = ""; return; }
-    onTap(handle.dataset.drag);
+    if (handle) onTap(handle.dataset.drag);
   });
 
   function lift() {
