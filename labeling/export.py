@@ -61,7 +61,8 @@ def _provenance(row: dict[str, Any]) -> dict[str, Any]:
         "ranking_id": row["ranking_uid"],
         "prompt_id": row["prompt_uid"],
         "annotator": f"a{row['annotator']}",
-        "margin": row["margin"],
+        # Not "margin": TRL's RewardTrainer would take a column of that name into its loss.
+        "tier_distance": row["margin"],
         "chosen_acceptable": row["chosen_acceptable"],
         "rejected_acceptable": row["rejected_acceptable"],
         "category": row["category"],

@@ -127,7 +127,7 @@ def _add_prompts(*, project: Project, rows: list[Row], actor: User, result: Impo
                 source=row.source,
                 content_hash=hashed,
                 author=actor,
-                simulated=False,
+                simulated=actor.is_simulated,
             )
             for hashed, row in by_hash.items()
             if hashed not in known

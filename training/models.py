@@ -169,6 +169,7 @@ class Run(models.Model):
     started_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
     cancel_requested = models.BooleanField(default=False)
+    woken_at = models.DateTimeField(null=True, blank=True, help_text="when a worker was last sent for it")
 
     # The worker's lease. `fence` grows with every attempt: a worker that lost its lease writes nothing any more.
     attempt = models.PositiveSmallIntegerField(default=0)

@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import tempfile
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,16 +150,6 @@ class CompletionRow:
 def comparisons(ranks: Sequence[int]) -> list[tuple[int, int]]:
     """Every (i, j) where completion i is ranked above completion j; ties give none. Ordered by i, then j."""
     return [(i, j) for i, a in enumerate(ranks) for j, b in enumerate(ranks) if a < b]
-
-
-def content_hash(messages: Sequence[Message]) -> str:
-    """sha256 (hex) of the conversation's roles and its NFC-normalised, stripped contents.
-
-    Two prompts that differ only in Unicode composition or outer white space are the same prompt.
-    """
-    canonical = [{"content": unicodedata.normalize("NFC", m["content"]).strip(), "role": m["role"]} for m in messages]
-    text = json.dumps(canonical, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def split_of(content_hash: str, heldout_percent: int) -> Split:

@@ -18,6 +18,7 @@ from training.models import Checkpoint, Run, Snapshot, Stage
 
 LEASE = timedelta(seconds=30)
 MAX_ATTEMPTS = 3
+WAKE_AGAIN = timedelta(seconds=60)
 
 
 class NotPossible(Exception):
@@ -61,7 +62,8 @@ def wake(run_id: int) -> None:
     """
     from training.tasks import execute_run
 
-    transaction.on_commit(lambda: execute_run.apply_async((run_id,), expires=60), robust=True)
+    Run.objects.filter(pk=run_id).update(woken_at=Now())
+    transaction.on_commit(lambda: execute_run.apply_async((run_id,), expires=WAKE_AGAIN.seconds), robust=True)
 
 
 @transaction.atomic
@@ -164,8 +166,9 @@ def requeue(run: Run, *, why: str, counts: bool = True) -> None:
 
 
 def wake_queued() -> None:
-    """Sends every queued run again: a message that was lost with the broker delays a run, and no more."""
-    for run_id in Run.objects.filter(state=Run.State.QUEUED).values_list("pk", flat=True):
+    """Sends queued runs again whose message has expired: one lost with the broker delays a run, and no more."""
+    waiting = Run.objects.filter(state=Run.State.QUEUED, woken_at__lte=Now() - WAKE_AGAIN)
+    for run_id in waiting.values_list("pk", flat=True):
         wake(run_id)
 
 

@@ -71,13 +71,14 @@ def freeze_rankings(*, project: Project, include_simulated: bool, heldout_percen
         project=project,
         include_simulated=include_simulated,
     )
-    rows = []
+    rows, kept = [], []
     for label in labels:
         texts = {completion.index: completion.text for completion in label.item.completions.all()}
         rank = ranks(label.tiers, label.unacceptable)
         if len(set(rank.values())) < 2:
             continue  # all tied: it implies no comparison
         indexes = sorted(rank)
+        kept.append(label)
         rows.append(
             RankingRow(
                 id=f"r{label.pk}",
@@ -93,7 +94,6 @@ def freeze_rankings(*, project: Project, include_simulated: bool, heldout_percen
             )
         )
     _require_training_rows(rows, what="rankings with a preference", include_simulated=include_simulated)
-    kept = {row.id for row in rows}
     return _write(
         project=project,
         kind=Snapshot.Kind.RANKINGS,
@@ -104,8 +104,8 @@ def freeze_rankings(*, project: Project, include_simulated: bool, heldout_percen
             "splits": dict(Counter(row.split for row in rows)),
             "comparisons": sum(len(comparisons(row.ranks)) for row in rows),
             "annotators": dict(Counter(row.annotator for row in rows)),
-            "guideline_versions": _guideline_versions(labels),
-            "label_ids": [label.pk for label in labels if f"r{label.pk}" in kept],
+            "guideline_versions": _guideline_versions(kept),
+            "label_ids": [label.pk for label in kept],
         },
     )
 

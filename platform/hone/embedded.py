@@ -6,6 +6,7 @@ module is not imported.
 """
 
 import contextlib
+import ctypes
 import hashlib
 import json
 import os
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 DATABASE = "hone"
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 @dataclass
@@ -87,6 +89,7 @@ def _start_valkey(data: Path) -> tuple[subprocess.Popen[bytes], str]:
 
     data.mkdir(parents=True, exist_ok=True)
     socket = _short_socket_path(data)
+    _end_predecessor(data / "valkey.pid")
     socket.unlink(missing_ok=True)
     log = data / "valkey.log"
     with log.open("ab") as output:
@@ -99,7 +102,9 @@ def _start_valkey(data: Path) -> tuple[subprocess.Popen[bytes], str]:
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # a Ctrl-C in the terminal reaches the supervisor alone
+            preexec_fn=end_with_parent,
         )
+    (data / "valkey.pid").write_text(str(process.pid), encoding="ascii")
     deadline = time.monotonic() + 15
     while not socket.exists():
         if process.poll() is not None or time.monotonic() > deadline:
@@ -107,6 +112,23 @@ def _start_valkey(data: Path) -> tuple[subprocess.Popen[bytes], str]:
             raise RuntimeError(f"Valkey did not start:\n{log.read_text(errors='replace')[-2000:]}")
         time.sleep(0.05)
     return process, f"redis+socket://{socket}"
+
+
+def end_with_parent() -> None:
+    """Between fork and exec of a child: ask Linux to send it SIGTERM when its parent dies, even by SIGKILL."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _end_predecessor(record: Path) -> None:
+    """Ends a Valkey that a killed supervisor left on the same data: two would write one append-only file."""
+    import psutil
+
+    with contextlib.suppress(OSError, ValueError, psutil.NoSuchProcess):
+        process = psutil.Process(int(record.read_text(encoding="ascii")))
+        if "valkey" in process.name():
+            process.terminate()
+            process.wait(10)
 
 
 def _short_socket_path(data: Path) -> Path:

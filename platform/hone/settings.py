@@ -154,6 +154,8 @@ AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
 AXES_LOCKOUT_CALLABLE = "hone.accounts.views.locked_out"
 AXES_VERBOSE = False
+# Proxies between us and the world that set X-Forwarded-For; without this they all look like one address.
+AXES_IPWARE_PROXY_COUNT = env.integer("PROXY_COUNT", 0, minimum=0, maximum=10) or None
 
 KNOX_TOKEN_MODEL = "accounts.ApiToken"
 # knox's own migrations make its table even where the model is swapped for ours; an unused table helps nobody.

@@ -16,7 +16,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hone import embedded
+from hone import embedded, env
+
+STOP_SECONDS = 20.0
+# A trainer may take two minutes to save its state (training.launcher.GRACE_SECONDS); its worker outlives it.
+TRAINER_STOP_SECONDS = 135.0
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class Supervisor:
     def start_services(self) -> dict[str, str]:
         """Starts the servers that the environment does not name already; returns the children's environment."""
         self.environment = {**os.environ, "HONE_VAR": str(self.var), **self.environment}
-        if not (os.environ.get("DATABASE_URL") and os.environ.get("BROKER_URL")):
+        if not (env.text("DATABASE_URL") and env.text("BROKER_URL")):
             self.services = embedded.start(self.var)
             self.environment = {**self.services.environment, **self.environment}
         return self.environment
@@ -101,6 +105,7 @@ class Supervisor:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=embedded.end_with_parent,
             )
 
     def watch(self) -> None:
@@ -116,15 +121,16 @@ class Supervisor:
                 self.run(self._commands[name])
 
     def stop(self) -> None:
-        """Ends every child's process group (TERM, then KILL after 20 s), then the servers. Safe to call twice."""
+        """Ends every child's process group (TERM, then KILL), then the servers. Safe to call twice."""
         self._stopping.set()
-        # Beat first and the web last: workers may still answer while they save.
-        for name in ("beat", "trainer", "worker", "web"):
+        for name in self._children:
             self._signal(name, signal.SIGTERM)
-        deadline = time.monotonic() + 20
-        for name, child in self._children.items():
+        began = time.monotonic()
+        # The trainer's worker comes last: it waits for the trainer to save its state.
+        for name, child in sorted(self._children.items(), key=lambda item: item[0] == "trainer"):
+            patience = TRAINER_STOP_SECONDS if name == "trainer" else STOP_SECONDS
             with contextlib.suppress(subprocess.TimeoutExpired):
-                child.wait(max(0.1, deadline - time.monotonic()))
+                child.wait(max(0.1, began + patience - time.monotonic()))
             self._signal(name, signal.SIGKILL)
         self._children.clear()
         if self.services is not None:

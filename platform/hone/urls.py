@@ -4,7 +4,7 @@ from functools import partial
 
 from django.contrib import admin
 from django.contrib.auth import views as auth
-from django.urls import include, path
+from django.urls import include, path, reverse_lazy
 from django.views import defaults
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
@@ -21,6 +21,11 @@ site = [
     ),
     path("logout/", auth.LogoutView.as_view(), name="logout"),
     path("account/", accounts.account, name="account"),
+    path(
+        "account/password/",
+        auth.PasswordChangeView.as_view(template_name="hone/password.html", success_url=reverse_lazy("hone:account")),
+        name="password",
+    ),
     path("account/tokens/<str:token_key>/delete/", accounts.delete_token, name="token_delete"),
     path("health/", health, name="health"),
 ]

@@ -29,7 +29,7 @@ def test_conversational_and_plain(api: APIClient, project: Project, manager: Use
     assert row["prompt"] == Prompt.objects.get().messages
     assert row["chosen"] == [{"role": "assistant", "content": "Answer 1"}]
     assert row["rejected"] == [{"role": "assistant", "content": "Answer 0"}]
-    assert row["margin"] == 1 and row["simulated"] is False
+    assert row["tier_distance"] == 1 and "margin" not in row and row["simulated"] is False
     [plain] = export(api, project, "?fmt=plain")
     assert (plain["chosen"], plain["rejected"]) == ("Answer 1", "Answer 0")
     assert plain["prompt"] == Prompt.objects.get().messages[0]["content"]

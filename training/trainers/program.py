@@ -148,6 +148,9 @@ def _prepare_environment(model: str) -> None:
     os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
     if Path(model).is_dir():
         os.environ["HF_HUB_OFFLINE"] = "1"
+    if "WORLD_SIZE" not in os.environ:
+        # transformers' Trainer would spread one process over all visible GPUs and multiply the batch size by them.
+        os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
 
 
 def _run(stage: str, run: Callable[[Job], Outcome], envelope: dict[str, Any], stop: StopFlag) -> int:

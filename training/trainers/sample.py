@@ -19,7 +19,7 @@ from training.records import CompletionRow, PromptRow, RecordError, iter_jsonl, 
 from training.trainers import hardware
 from training.trainers.config import SampleConfig
 from training.trainers.events import end_torn_line
-from training.trainers.program import Job, Outcome, main
+from training.trainers.program import Job, Outcome, Stopped, main
 
 
 def seed_of(seed: int, prompt_id: str) -> int:
@@ -87,6 +87,8 @@ def run(job: Job) -> Outcome:
         for batch in batches([len(prompt) for prompt in ids], batch_size=config.batch_size):
             if all(prompts[position].id in done for position in batch):
                 continue
+            if job.stop:  # vLLM cannot be stopped inside a batch
+                raise Stopped
             # A batch of which a part was written is drawn again whole: other company would round differently.
             clock = time.monotonic()
             seeds = [seed_of(config.seed, prompts[position].id) for position in batch]

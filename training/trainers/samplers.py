@@ -118,12 +118,18 @@ class VllmSampler:
 
         on_cpu = hardware.device().type == "cpu"
         self.stop_ids = stop_ids(tokenizer)
+        extra: dict[str, Any] = {}
+        if on_cpu:
+            # vLLM 0.32 rewinds a seeded request's generator when its prompt was read in parts, which torch's CPU
+            # generator cannot do: so no prompt is split.
+            extra = {"enable_chunked_prefill": False, "max_num_batched_tokens": max(max_length, 4096)}
         self.engine = LLM(
             model=model,
             dtype="float32" if on_cpu else "bfloat16",
             enforce_eager=on_cpu,
             max_model_len=max_length,
             disable_log_stats=True,
+            **extra,
         )
 
     def generate(

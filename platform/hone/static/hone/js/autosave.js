@@ -44,9 +44,13 @@ export class Autosave {
     clearTimeout(this.timer);
     if (this.stopped || !this.dirty()) return;
     // One write at a time, so that an older draft can never land after a newer one.
-    if (this.running) { this.again = true; return; }
-    const content = this.read();
-    this.running = true;
+    if (this.running) { await this.running; return this.flush(); }
+    this.running = this.write(this.read());
+    await this.running;
+    this.running = null;
+  }
+
+  async write(content) {
     if (!this.failures) this.set("saving");
     try {
       const answer = await this.save(content);
@@ -58,10 +62,7 @@ export class Autosave {
       this.failures += 1;
       this.set(error instanceof Offline ? "offline" : "failed");
       this.timer = setTimeout(() => this.flush(), RETRY[Math.min(this.failures, RETRY.length) - 1]);
-    } finally {
-      this.running = false;
     }
-    if (this.again) { this.again = false; this.changed(); }
   }
 
   leave() {
@@ -70,10 +71,11 @@ export class Autosave {
     this.save(content, { keepalive: true }).then(() => { this.saved = JSON.stringify(content); }, () => {});
   }
 
-  // While a submit is under way no draft may follow it.
-  stop() {
+  // While a submit is under way no draft may follow it: waits for the one that is being written.
+  async stop() {
     this.stopped = true;
     clearTimeout(this.timer);
+    await this.running;
   }
 
   start() {

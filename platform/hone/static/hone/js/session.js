@@ -90,7 +90,7 @@ export class Session {
     if (this.busy || this.lease.lost) return;
     this.setBusy(true);
     find("failure").hidden = true;
-    this.autosave.stop();
+    await this.autosave.stop();
     const body = {
       lease_token: this.lease.token,
       client_key: this.clientKey,
