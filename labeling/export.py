@@ -14,7 +14,9 @@ FORMATS = ("conversational", "plain")
 _CHUNK = 2000
 
 
-def comparison_lines(*, project: Project, fmt: str, include_simulated: bool = False) -> Iterator[bytes]:
+def comparison_lines(
+    *, project: Project, fmt: str, include_simulated: bool = False, limit: int | None = None
+) -> Iterator[bytes]:
     """One comparison a line, oldest first, in blocks of lines; memory does not grow with their number.
 
     `conversational`: prompt, chosen and rejected are lists of messages; `plain`: they are strings, the prompt
@@ -22,7 +24,8 @@ def comparison_lines(*, project: Project, fmt: str, include_simulated: bool = Fa
     """
     shape = _conversational if fmt == "conversational" else _plain
     block: list[str] = []
-    for row in comparison_rows(project=project, include_simulated=include_simulated).iterator(chunk_size=_CHUNK):
+    rows = comparison_rows(project=project, include_simulated=include_simulated)[:limit]
+    for row in rows.iterator(chunk_size=_CHUNK):
         block.append(json.dumps({**shape(row), **_provenance(row)}, ensure_ascii=False))
         if len(block) == _CHUNK:
             yield ("\n".join(block) + "\n").encode()

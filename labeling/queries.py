@@ -57,10 +57,7 @@ def people(project: Project) -> list[dict[str, Any]]:
     done: dict[str, dict[int, int]] = {}
     for name, model in (("demonstrations", Demonstration), ("rankings", Ranking)):
         done[name] = dict(
-            model._default_manager.filter(project=project)
-            .values_list("author")
-            .annotate(n=Count("id"))
-            .order_by()
+            model._default_manager.filter(project=project).values_list("author").annotate(n=Count("id")).order_by()
         )
     members = project.memberships.select_related("user").order_by("user__username")
     return [

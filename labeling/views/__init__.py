@@ -12,15 +12,16 @@ from labeling.assignment import count_open
 ROLE_LABELS = dict(Membership.Role.choices)
 
 
-def _user(request: HttpRequest) -> User:
-    assert isinstance(request.user, User)  # every view here requires log-in
+def signed_in(request: HttpRequest) -> User:
+    """The request's user, of our own type; every page here requires log-in."""
+    assert isinstance(request.user, User)
     return request.user
 
 
 @login_required
 def home(request: HttpRequest) -> HttpResponse:
     """The user's projects and what waits for them in each."""
-    user = _user(request)
+    user = signed_in(request)
     projects = [
         {
             "project": found,
@@ -37,7 +38,7 @@ def home(request: HttpRequest) -> HttpResponse:
 @login_required
 def project(request: HttpRequest, slug: str) -> HttpResponse:
     """What a project holds and what there is to do in it."""
-    user = _user(request)
+    user = signed_in(request)
     found = access.project_for(user, slug)
     role = access.role_in(user, found)
     can_manage = role == access.MANAGER

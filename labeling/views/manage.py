@@ -18,13 +18,13 @@ from labeling import guidelines, importing, queries
 from labeling.export import comparison_lines
 from labeling.forms import GuidelineForm, ImportForm, MemberForm
 from labeling.models import Category
-from labeling.views import _user
+from labeling.views import signed_in
 
 
 @login_required
 def guideline_edit(request: HttpRequest, slug: str) -> HttpResponse:
     """The project's one draft; "publish" freezes it. A new draft starts from the published text."""
-    user = _user(request)
+    user = signed_in(request)
     project = access.project_for(user, slug, roles=access.MANAGERS)
     draft = project.guidelines.filter(published_at=None).first()
     start = draft or guidelines.current(project)
@@ -49,7 +49,7 @@ def guideline_edit(request: HttpRequest, slug: str) -> HttpResponse:
 @login_required
 def prompts(request: HttpRequest, slug: str) -> HttpResponse:
     """The project's prompts, filtered by category, language and text; the filter is in the address."""
-    project = access.project_for(_user(request), slug, roles=access.LEADS)
+    project = access.project_for(signed_in(request), slug, roles=access.LEADS)
     rows = project.prompts.order_by("-id")
     chosen = {name: request.GET.get(name, "").strip() for name in ("category", "language", "q")}
     if chosen["category"]:
@@ -64,7 +64,7 @@ def prompts(request: HttpRequest, slug: str) -> HttpResponse:
         "filters": chosen,
         "categories": Category.choices,
         "languages": project.prompts.order_by("language").values_list("language", flat=True).distinct(),
-        "can_manage": access.role_in(_user(request), project) == access.MANAGER,
+        "can_manage": access.role_in(signed_in(request), project) == access.MANAGER,
     }
     return render(request, "labeling/prompts.html", context)
 
@@ -72,7 +72,7 @@ def prompts(request: HttpRequest, slug: str) -> HttpResponse:
 @login_required
 def import_file(request: HttpRequest, slug: str) -> HttpResponse:
     """Imports a file, all or nothing; faults are listed by line."""
-    user = _user(request)
+    user = signed_in(request)
     project = access.project_for(user, slug, roles=access.MANAGERS)
     form = ImportForm(request.POST or None, request.FILES or None)
     context: dict[str, object] = {"project": project, "form": form}
@@ -90,7 +90,7 @@ def import_file(request: HttpRequest, slug: str) -> HttpResponse:
 @login_required
 def members(request: HttpRequest, slug: str) -> HttpResponse:
     """Who works here; managers add people and change roles."""
-    user = _user(request)
+    user = signed_in(request)
     project = access.project_for(user, slug, roles=access.MANAGERS)
     form = MemberForm(request.POST if request.POST.get("action") == "add" else None, project=project)
     if request.method == "POST":
@@ -113,11 +113,10 @@ def members(request: HttpRequest, slug: str) -> HttpResponse:
 @login_required
 def data(request: HttpRequest, slug: str) -> HttpResponse:
     """How to get the comparisons: counts, links, a curl command and a real line."""
-    project = access.project_for(_user(request), slug, roles=access.LEADS)
+    project = access.project_for(signed_in(request), slug, roles=access.LEADS)
     fmt = "plain" if request.GET.get("fmt") == "plain" else "conversational"
     simulated = request.GET.get("include_simulated") in {"1", "on", "true"}
-    first = next(comparison_lines(project=project, fmt=fmt, include_simulated=simulated), b"")
-    line = first.split(b"\n", 1)[0]
+    line = next(comparison_lines(project=project, fmt=fmt, include_simulated=simulated, limit=1), b"").strip()
     query = f"?fmt={fmt}" + ("&include_simulated=true" if simulated else "")
     address = reverse("api:comparisons-export", args=[slug]) + query
     context = {
@@ -128,6 +127,6 @@ def data(request: HttpRequest, slug: str) -> HttpResponse:
         "example": json.dumps(json.loads(line), ensure_ascii=False, indent=2) if line else "",
         "export_url": address,
         "absolute_url": request.build_absolute_uri(address),
-        "can_manage": access.role_in(_user(request), project) == access.MANAGER,
+        "can_manage": access.role_in(signed_in(request), project) == access.MANAGER,
     }
     return render(request, "labeling/data.html", context)

@@ -10,7 +10,7 @@ from hone.accounts import access
 from labeling import guidelines, queries
 from labeling.assignment import count_open, next_slot
 from labeling.models import Category, SkipReason
-from labeling.views import _user
+from labeling.views import signed_in
 from labeling.work import payload
 
 
@@ -28,7 +28,7 @@ def rank(request: HttpRequest, slug: str) -> HttpResponse:
 
 def _working_page(request: HttpRequest, *, slug: str, kind: str) -> HttpResponse:
     """Leases the next item and shows it; without one, says what there is to do instead."""
-    user = _user(request)
+    user = signed_in(request)
     project = access.project_for(user, slug)
     slot = next_slot(project=project, user=user, kind=kind)
     other = "rank" if kind == "write" else "write"
@@ -47,7 +47,7 @@ def _working_page(request: HttpRequest, *, slug: str, kind: str) -> HttpResponse
 @login_required
 def guideline(request: HttpRequest, slug: str, number: int | None = None) -> HttpResponse:
     """The spec: the current version, or the one named; drafts for managers alone."""
-    user = _user(request)
+    user = signed_in(request)
     project = access.project_for(user, slug)
     role = access.role_in(user, project)
     can_manage = role == access.MANAGER
