@@ -1,6 +1,6 @@
 // Drafts save themselves 800 ms after the last change, retry while offline, and are sent once more on leaving.
-// states: "clean", "changed", "saving", "saved", "offline", "failed"
-import { Offline } from "./api.js";
+// states: "clean", "changed", "saving", "saved", "offline", "failed", "refused"
+import { ApiError, Offline } from "./api.js";
 
 const WAIT = 800;
 const RETRY = [2000, 5000, 10000, 20000, 30000];
@@ -60,6 +60,11 @@ export class Autosave {
       this.set("saved");
     } catch (error) {
       this.failures += 1;
+      if (error instanceof ApiError && error.status === 400) {
+        // Too large, or submitted already: the same again would be refused again, so the next change asks anew.
+        this.why = Object.values(error.errors ?? {}).flat()[0] ?? error.message;
+        return this.set("refused");
+      }
       this.set(error instanceof Offline ? "offline" : "failed");
       this.timer = setTimeout(() => this.flush(), RETRY[Math.min(this.failures, RETRY.length) - 1]);
     }

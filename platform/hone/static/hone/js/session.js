@@ -47,10 +47,10 @@ export class Session {
       const [unit, count] = autosave.ago();
       place.textContent = t("saved", { ago: t(unit, { n: count }) });
     } else {
-      place.textContent = state === "clean" ? "" : t(`save_${state}`);
+      place.textContent = state === "clean" ? "" : t(`save_${state}`, { why: autosave.why });
     }
     // Read out when the state turns, not each time the seconds change.
-    if (state !== this.saidState && ["saved", "offline", "failed"].includes(state)) {
+    if (state !== this.saidState && ["saved", "offline", "failed", "refused"].includes(state)) {
       find("saved-said").textContent = place.textContent;
       this.saidState = state;
     }
