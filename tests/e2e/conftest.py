@@ -28,9 +28,6 @@ from pytest_django.live_server_helper import LiveServer
 
 from hone.accounts.models import User
 from tests.e2e.steps import DESK, WAIT_MS, OpenPage
-from labeling.models import Slot
-
-PASSWORD = "correct horse"  # of every user that tests.factories makes
 
 # Playwright's sync API keeps an event loop in this thread, in which Django would refuse to touch the database.
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
@@ -44,6 +41,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
 
 class Problems:
     """What went wrong in the test's browser contexts, apart from what the test said would."""
@@ -169,4 +167,3 @@ def open_page(browser: Browser, live_server: LiveServer, requests: Requests, pro
         context.close()
     requests.wait_for_none()
     assert not problems.unexpected(), "\n".join(["the browser had problems:", *problems.unexpected()])
-

@@ -49,6 +49,10 @@ def lose(slot: Slot, to: User) -> None:
     assert taken is not None and taken.pk == slot.pk
 
 
+def expect_saved(page: Page) -> None:
+    expect(page.locator(".saved")).to_contain_text("Saved")
+
+
 def indexes(slot: Slot, letters: str) -> list[int]:
     """The completions behind these letters, sorted as a tier is stored."""
     assert slot.order_shown is not None
@@ -116,4 +120,4 @@ def expect_nothing_wide(page: Page) -> None:
             return wide.map((box) => `${box.tagName}.${box.className} ${Math.round(box.getBoundingClientRect().right)}`);
         }"""
     )
-    assert wide == []
+    assert not wide, "\n".join(wide)

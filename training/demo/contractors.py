@@ -20,6 +20,8 @@ from labeling.messages import content_hash
 TIE = 0.05
 # Below this an answer is unacceptable: empty, or mostly repeating itself.
 UNACCEPTABLE = -1.0
+# How often an idle contractor asks for work: seldom, since the trainers need the cores.
+IDLE_SECONDS = 2.0
 
 
 def score(*, prompt: str, answer: str) -> float:
@@ -125,7 +127,7 @@ class Contractor(threading.Thread):
             while not self.stopping.is_set():
                 worked = [self._work(client, kind) for kind in ("write", "rank")]
                 if not any(worked):
-                    self.stopping.wait(0.5)
+                    self.stopping.wait(IDLE_SECONDS)
 
     def _post(self, client: httpx.Client, path: str, **body: Any) -> httpx.Response:
         headers = {"X-CSRFToken": client.cookies["csrftoken"], "Referer": self.address}
