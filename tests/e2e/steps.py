@@ -117,7 +117,7 @@ def expect_nothing_wide(page: Page) -> None:
                     && box.checkVisibility({ visibilityProperty: true }) && !scrolls(box.parentElement);
             });
             if (document.documentElement.scrollWidth > width) wide.push(document.documentElement);
-            return wide.map((box) => `${box.tagName}.${box.className} ${Math.round(box.getBoundingClientRect().right)}`);
+            return wide.map((box) => `${box.tagName} ${box.className} to ${box.getBoundingClientRect().right}`);
         }"""
     )
     assert not wide, "\n".join(wide)

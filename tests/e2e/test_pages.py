@@ -1,0 +1,144 @@
+"""What holds on every page: a phone's width, one heading, a title, a strict policy, and harmless texts."""
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from hone.accounts.models import Project, User
+from labeling.batches import NewItem, open_batch
+from labeling.models import Demonstration
+from tests import factories
+from tests.e2e.conftest import Problems
+from tests.e2e.steps import PHONE, OpenPage, expect_nothing_wide, expect_order
+
+pytestmark = pytest.mark.browser
+
+WORD = "Donaudampfschifffahrtsgesellschaftskapitänsmützenabzeichen"
+PATHS = {
+    "home": "/",
+    "project": "/p/alpha/",
+    "rank": "/p/alpha/rank/",
+    "write": "/p/alpha/write/",
+    "guideline": "/p/alpha/guideline/",
+    "guideline edit": "/p/alpha/guideline/edit/",
+    "prompts": "/p/alpha/prompts/",
+    "import": "/p/alpha/import/",
+    "members": "/p/alpha/members/",
+    "data": "/p/alpha/data/",
+    "account": "/account/",
+    "login": "/login/",
+    "404": "/p/nowhere/",
+}
+
+
+@pytest.fixture
+def filled(project: Project, manager: User, contractor: User) -> Project:
+    """Something on every page, with words that are wider than a phone."""
+    project.name, project.description = f"Alpha {WORD}", WORD * 3
+    project.save()
+    factories.make_guideline(
+        project, body=f"# Spec\n\n## {WORD}\n\n`{WORD * 3}`\n\n| {WORD} | {WORD} |\n|-|-|\n| a | b |"
+    )
+    factories.make_ranking(contractor, project, [[0], [1, 2]], [3])
+    factories.make_member(project, username=WORD)
+    prompt = factories.make_prompt(project, f"What is a {WORD * 3}?", source=WORD)
+    answers = [f"{WORD * 3}\n\n```\n{WORD * 3}\n```" for _ in range(4)]
+    open_batch(project=project, kind="rank", name="R", items=[NewItem(prompt=prompt, answers=answers)])
+    open_batch(project=project, kind="write", name="W", items=[NewItem(prompt=prompt)])
+    return project
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_page_fits_a_phone_and_has_a_heading_and_a_title(
+    open_page: OpenPage, filled: Project, manager: User, problems: Problems, name: str
+) -> None:
+    page = open_page(None if name == "login" else manager, viewport=PHONE, has_touch=True)
+    if name == "404":
+        problems.expect("404 (Not Found)")
+    answer = page.goto(PATHS[name])
+    assert answer is not None and answer.status == (404 if name == "404" else 200)
+    expect(page).to_have_title(re.compile(r"\w.* · Hone$"))
+    expect(page.locator("h1:not(.prose h1)")).to_have_count(1)  # a shown text may have headings of its own
+    policy = answer.headers["content-security-policy"]
+    assert "unsafe" not in policy and "script-src 'self'" in policy and "style-src 'self'" in policy
+    expect_nothing_wide(page)
+
+
+HOSTILE = "\n\n".join(
+    [
+        "<script>window.hacked = 1; alert(1)</script></script><script>window.hacked = 2</script>",
+        '<img src="x" onerror="window.hacked = 3"> <svg onload="window.hacked = 4"> <iframe src="//evil.example">',
+        "![pixel](http://evil.example/pixel.png) [link](javascript:window.hacked=5) <http://evil.example/>",
+        '" onfocus="window.hacked = 6" autofocus=" \' `{{ 7 * 7 }}` {% csrf_token %} <!-- --> ]]> </textarea>',
+        "x" * 10_000,
+        "مرحبا بالعالم، هذا نص من اليمين إلى اليسار",
+        "👩‍👩‍👧‍👦 🏳️‍🌈 e\u0301 \u202edetrevni\u202c \u2028 \ufeff",
+        "\x01\x07\x08\x1b[31m\x7f\x9f",
+    ]
+)
+
+
+def expect_harmless(page: Page) -> None:
+    """No script of the text has run, it made no elements, and all of it can be read."""
+    assert page.evaluate("window.hacked") is None
+    made = "img, iframe, script:not([type$=json]), [onfocus], [onerror], [onload], [onclick], a[href^='javascript' i]"
+    assert page.locator(f"main :is({made})").count() == 0
+    expect_nothing_wide(page)
+
+
+def test_hostile_answers_are_only_text_on_the_rank_page(
+    open_page: OpenPage, project: Project, contractor: User
+) -> None:
+    prompt = factories.make_prompt(project, f"{HOSTILE}\n\nPrompt")
+    answers = [f"{HOSTILE}\n\nAnswer {n}" for n in range(2)]
+    open_batch(project=project, kind="rank", name="R", items=[NewItem(prompt=prompt, answers=answers)])
+    page = open_page(contractor)
+    page.goto("/p/alpha/rank/")
+    expect_order(page, free="AB")
+    answer = page.get_by_role("article", name="Answer A")
+    expect(answer).to_contain_text("<script>window.hacked = 1; alert(1)</script>")
+    expect(answer).to_contain_text("x" * 10_000)
+    expect(answer.get_by_text("مرحبا بالعالم")).to_have_css("direction", "rtl")
+    expect(answer.get_by_text(re.compile("^Answer"))).to_have_css("direction", "ltr")
+    expect_harmless(page)
+    page.keyboard.press("v")
+    expect(page.get_by_role("dialog").locator("[data-diff]").first).to_contain_text("<script>window.hacked = 1")
+    expect_harmless(page)
+    page.keyboard.press("Escape")
+    page.set_viewport_size(PHONE)
+    expect_harmless(page)
+
+
+def test_hostile_text_is_written_previewed_and_stored_as_it_is(
+    open_page: OpenPage, project: Project, manager: User
+) -> None:
+    prompt = factories.make_prompt(project, f"{HOSTILE}\n\nPrompt")
+    open_batch(project=project, kind="write", name="W", items=[NewItem(prompt=prompt)])
+    page = open_page(manager, viewport=PHONE)
+    page.goto("/p/alpha/write/")
+    expect(page.get_by_role("region", name="Conversation")).to_contain_text("<script>window.hacked = 1")
+    page.get_by_label("Response").fill(HOSTILE)
+    page.get_by_role("button", name="Preview").click()
+    expect(page.locator(".editor-preview")).to_contain_text("<script>window.hacked = 1")
+    expect_harmless(page)
+    page.get_by_role("button", name="Submit").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Nothing to write right now")
+    assert Demonstration.objects.get().messages[-1]["content"] == HOSTILE
+    page.goto("/p/alpha/prompts/")
+    expect(page.get_by_role("article")).to_contain_text("<script>window.hacked = 1")
+    page.locator("summary").filter(has_text="script").click()
+    expect_harmless(page)
+
+
+def test_a_hostile_guideline_and_its_rows_are_only_text(
+    open_page: OpenPage, project: Project, manager: User, contractor: User
+) -> None:
+    factories.make_guideline(project, body=f"# Spec\n\n## <b onclick=x>Heading</b>\n\n{HOSTILE}\n\n## Two")
+    project.name = project.description = HOSTILE[:100]
+    project.save()
+    page = open_page(manager)
+    for path in ("/p/alpha/guideline/", "/p/alpha/guideline/edit/", "/p/alpha/", "/"):
+        page.goto(path)
+        expect(page.get_by_role("main")).to_contain_text("window.hacked = 1")
+        expect_harmless(page)
