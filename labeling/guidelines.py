@@ -8,6 +8,7 @@ from django.utils import timezone
 from hone.accounts.models import Project, User
 from hone.audit.models import record
 from hone.markdown import render
+from labeling.messages import clean_text
 from labeling.models import Guideline
 
 
@@ -19,6 +20,7 @@ def current(project: Project) -> Guideline | None:
 @transaction.atomic
 def save_draft(*, project: Project, title: str, body: str) -> Guideline:
     """Writes the project's one draft, making the next version number when there is none."""
+    body = clean_text(body)
     # The project row is the lock: two editors who save at once must not both make a draft.
     Project.objects.select_for_update().get(pk=project.pk)
     draft = project.guidelines.filter(published_at=None).first()

@@ -194,7 +194,7 @@ def _values(file: IO[bytes], name: str) -> Iterator[tuple[int, Any]]:
             if not raw.strip():
                 continue
             try:
-                yield line, json.loads(raw)
+                yield line, json.loads(raw.rstrip("\r\n"))
             except json.JSONDecodeError as error:
                 reason = _("not valid JSON: %(why)s at character %(at)d.") % {
                     "why": error.msg,
@@ -217,7 +217,11 @@ def _list_values(content: str, line: int) -> Iterator[tuple[int, Any]]:
         at = line + error.lineno - 1
         yield (
             at,
-            Fault(at, _("not valid JSON: %(why)s at character %(at)d.") % {"why": error.msg, "at": error.colno}),
+            Fault(
+                at,
+                _("not valid JSON: %(why)s at character %(at)d.")
+                % {"why": error.msg.removesuffix(" at"), "at": error.colno},
+            ),
         )
         return
     yield from enumerate(values, start=1)

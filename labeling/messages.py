@@ -11,7 +11,11 @@ Messages = list[dict[str, str]]
 
 
 class MessagesError(ValueError):
-    """Messages that cannot be used; the text is a sentence for the person who sent them."""
+    """Messages that cannot be used; the text is a sentence, `index` the faulty message's place from 0 if it is one."""
+
+    def __init__(self, sentence: str, *, index: int | None = None) -> None:
+        super().__init__(sentence)
+        self.index = index
 
 
 def check_messages(value: Any, *, ends_with: str, max_chars: int) -> Messages:
@@ -25,19 +29,23 @@ def check_messages(value: Any, *, ends_with: str, max_chars: int) -> Messages:
     messages: Messages = []
     for number, turn in enumerate(value, start=1):
         if not isinstance(turn, dict) or not isinstance(turn.get("content"), str):
-            raise MessagesError(_("message %(n)d needs a role and a text as content.") % {"n": number})
+            raise MessagesError(
+                _("message %(n)d needs a role and a text as content.") % {"n": number}, index=number - 1
+            )
         role, content = turn.get("role"), clean_text(turn["content"])
         if role not in {"system", "user", "assistant"}:
             raise MessagesError(
                 _("message %(n)d has the role %(role)r; it must be system, user or assistant.")
-                % {"n": number, "role": role}
+                % {"n": number, "role": role},
+                index=number - 1,
             )
         if not content.strip():
-            raise MessagesError(_("message %(n)d is empty.") % {"n": number})
+            raise MessagesError(_("message %(n)d is empty.") % {"n": number}, index=number - 1)
         if len(content) > max_chars:
             raise MessagesError(
                 _("message %(n)d has %(length)d characters; at most %(limit)d are allowed.")
-                % {"n": number, "length": len(content), "limit": max_chars}
+                % {"n": number, "length": len(content), "limit": max_chars},
+                index=number - 1,
             )
         messages.append({"role": role, "content": content})
     turns = [turn["role"] for turn in messages]

@@ -35,6 +35,10 @@ NOTE_CHARS = 2000
 DRAFT_CHARS = 400_000
 
 
+class AlreadySubmitted(Exception):
+    """The person has submitted this item before, in another tab perhaps; what they sent now is not kept."""
+
+
 class Invalid(Exception):
     """An answer that cannot be taken. `errors` maps a field to its sentences; nothing was written."""
 
@@ -56,7 +60,7 @@ def submit(
 ) -> Submitted:
     """Takes a person's answer to the slot they hold.
 
-    Raises LeaseLost (the answer is kept as a draft) and Invalid (the database is unchanged).
+    Raises LeaseLost (the answer is kept as a draft), AlreadySubmitted and Invalid (the database is unchanged).
     """
     slot = Slot.objects.get(pk=slot_id)
     model: type[Demonstration] | type[Ranking] = Ranking if slot.kind == "rank" else Demonstration
@@ -78,6 +82,8 @@ def submit(
         replay = _replay(model, user=user, client_key=client_key, slot_id=slot_id)
         if replay:
             return replay
+        if Slot.objects.filter(pk=slot_id, holder=user, state=Slot.State.SUBMITTED).exists():
+            raise AlreadySubmitted from None
         keep = draft_of(slot.kind, answer)
         if keep:
             save_draft(slot_id=slot_id, user=user, content=keep)
@@ -119,7 +125,8 @@ def _write_demonstration(*, slot: Slot, user: User, client_key: uuid.UUID, answe
     try:
         messages = check_messages(answer.get("messages"), ends_with="assistant", max_chars=slot.project.max_chars)
     except MessagesError as error:
-        raise Invalid(messages=str(error)) from error
+        field = "messages" if error.index is None else f"messages.{error.index}.content"
+        raise Invalid(**{field: str(error)}) from error
     prompt = slot.item.prompt
     if prompt is None:
         prompt = _own_prompt(slot=slot, user=user, messages=messages, answer=answer)

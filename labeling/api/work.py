@@ -120,6 +120,9 @@ class SubmitView(Checked):
             )
         except assignment.LeaseLost:
             return lease_lost(draft_saved=True)
+        except responses.AlreadySubmitted:
+            detail = _("You have submitted this item already, perhaps in another tab.")
+            return Response({"code": "already_submitted", "detail": detail}, status=status.HTTP_409_CONFLICT)
         code = status.HTTP_200_OK if done.is_replay else status.HTTP_201_CREATED
         return Response({"id": done.label.pk}, status=code)
 

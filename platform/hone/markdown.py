@@ -27,6 +27,8 @@ def render(text: str) -> str:
         link_rel="noopener noreferrer nofollow",
         strip_comments=True,
     )
+    # The page has its own first heading.
+    html = html.replace("<h1>", "<h2>").replace("</h1>", "</h2>")
     for tag in ("p", "li", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "td", "th"):
         html = html.replace(f"<{tag}>", f'<{tag} dir="auto">')
     return html

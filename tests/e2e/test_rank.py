@@ -317,10 +317,10 @@ def test_a_second_tab_cannot_submit_the_same_item_again(
             page.keyboard.press(key)
     first.keyboard.press("Control+Enter")
     expect_next_page(first)
-    problems.expect("400 (Bad Request)")
+    problems.expect("409 (Conflict)")
     second.keyboard.press("Control+Enter")
-    expect(second.locator("[data-failure]")).to_contain_text("This item is submitted already.")
-    second.keyboard.press("z")
-    expect(second.locator(".saved")).to_have_text("Not saved: This item is submitted already.")
+    expect(second.locator("[data-already]")).to_contain_text("You have submitted this item already")
+    second.keyboard.press("Enter")  # the way on has the focus
+    expect_next_page(second)
     slot.refresh_from_db()
     assert Ranking.objects.get().tiers == [indexes(slot, letter) for letter in "BACD"]

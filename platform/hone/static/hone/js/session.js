@@ -35,7 +35,7 @@ export class Session {
     // Back from the next item: this page may show what is submitted already.
     addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
     find("retake").addEventListener("click", () => this.retake());
-    find("next-item").addEventListener("click", () => this.next());
+    for (const button of document.querySelectorAll("[data-next-item]")) button.addEventListener("click", () => this.next());
   }
 
   changed() { this.autosave.changed(); }
@@ -103,10 +103,20 @@ export class Session {
     } catch (error) {
       this.setBusy(false);
       this.autosave.start();
-      if (error instanceof ApiError && error.status === 409) this.lease.lose();
+      if (error instanceof ApiError && error.code === "already_submitted") this.already();
+      else if (error instanceof ApiError && error.status === 409) this.lease.lose();
       else if (error instanceof ApiError && error.status === 400 && error.errors) this.onErrors(error.errors);
       else this.fail(error);
     }
+  }
+
+  // Another tab was first: nothing here can be sent any more.
+  already() {
+    this.lease.stop();
+    this.autosave.stop();
+    this.onLease?.(false);
+    find("already").hidden = false;
+    find("already").querySelector("button").focus();
   }
 
   bindSkip() {
