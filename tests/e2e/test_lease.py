@@ -239,3 +239,24 @@ def test_a_draft_under_way_lands_before_the_submit(open_page: OpenPage, project:
     held[0].continue_()
     expect(page.get_by_role("heading", level=1)).to_have_text("Nothing to write right now")
     assert len(submits) == 1 and Demonstration.objects.count() == 1 and not Draft.objects.exists()
+
+
+def test_a_renewal_under_way_lands_before_the_submit_and_none_follows_it(
+    open_page: OpenPage, project: Project, contractor: User
+) -> None:
+    factories.make_batch(project, "write")
+    page, _slot = write_on_the_last(open_page, contractor)
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.url.rstrip("/").rsplit("/", 1)[-1]))
+    held: list[Route] = []
+    page.route("**/renew/", lambda route: held.append(route), times=1)
+    page.evaluate("dispatchEvent(new Event('online'))")
+    eventually(page, lambda: held)
+    page.get_by_role("button", name="Submit").click()
+    page.evaluate("dispatchEvent(new Event('online'))")
+    page.wait_for_timeout(100)
+    assert "submit" not in sent
+    held[0].continue_()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Nothing to write right now")
+    assert sent.count("renew") == 1 and sent.index("renew") < sent.index("submit")
+    assert Demonstration.objects.count() == 1

@@ -21,9 +21,12 @@ export class Lease {
     this.timer = setTimeout(() => (document.visibilityState === "visible" ? this.renew() : this.plan()), wait);
   }
 
-  async renew() {
-    if (this.lost || this.stopped || this.running) return;
-    this.running = true;
+  renew() {
+    if (this.lost || this.stopped || this.paused || this.running) return;
+    this.running = this.ask();
+  }
+
+  async ask() {
     try {
       await work.renew(this.slot, this.token);
       this.renewed = Date.now();
@@ -36,8 +39,20 @@ export class Lease {
         this.onState("offline");
       }
     } finally {
-      this.running = false;
+      this.running = null;
     }
+    if (!this.lost && !this.stopped && !this.paused) this.plan();
+  }
+
+  // While a submit or skip is under way no renewal may follow it: it would be told that the item is gone.
+  async pause() {
+    this.paused = true;
+    clearTimeout(this.timer);
+    await this.running;
+  }
+
+  unpause() {
+    this.paused = false;
     if (!this.lost && !this.stopped) this.plan();
   }
 
@@ -51,6 +66,7 @@ export class Lease {
   resume(token) {
     this.token = token;
     this.lost = false;
+    this.paused = false;
     this.failures = 0;
     this.renewed = Date.now();
     this.plan();

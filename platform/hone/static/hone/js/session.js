@@ -90,7 +90,8 @@ export class Session {
     if (this.busy || this.lease.lost) return;
     this.setBusy(true);
     find("failure").hidden = true;
-    await this.autosave.stop();
+    await Promise.all([this.autosave.stop(), this.lease.pause()]);
+    if (this.lease.lost) return this.autosave.start();
     const body = {
       lease_token: this.lease.token,
       client_key: this.clientKey,
@@ -103,6 +104,7 @@ export class Session {
     } catch (error) {
       this.setBusy(false);
       this.autosave.start();
+      this.lease.unpause();
       if (error instanceof ApiError && error.code === "already_submitted") this.already();
       else if (error instanceof ApiError && error.status === 409) this.lease.lose();
       else if (error instanceof ApiError && error.status === 400 && error.errors) this.onErrors(error.errors);
@@ -124,7 +126,7 @@ export class Session {
     dialog.querySelector("form").addEventListener("submit", async (event) => {
       event.preventDefault();
       const form = new FormData(event.target);
-      await this.autosave.flush();
+      await Promise.all([this.autosave.flush(), this.lease.pause()]);
       try {
         await api.skip(this.work.slot, {
           lease_token: this.lease.token,
@@ -135,6 +137,7 @@ export class Session {
         this.next();
       } catch (error) {
         dialog.close();
+        this.lease.unpause();
         if (error instanceof ApiError && error.status === 409) this.lease.lose();
         else this.fail(error);
       }
