@@ -48,6 +48,13 @@ def test_a_copied_token_is_on_the_clipboard(open_page: OpenPage, contractor: Use
     assert page.evaluate("navigator.clipboard.readText()") == page.locator("#new-token").inner_text()
 
 
+def test_the_password_page_says_that_tokens_go_on_working(open_page: OpenPage, contractor: User) -> None:
+    page = open_page(contractor)
+    page.goto("/account/")
+    page.get_by_role("link", name="Change password").click()
+    expect(page.get_by_role("main")).to_contain_text("API tokens go on working")
+
+
 def test_the_chosen_theme_stays(open_page: OpenPage, contractor: User) -> None:
     page = open_page(contractor, color_scheme="light")
     page.goto("/")

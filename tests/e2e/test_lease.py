@@ -22,6 +22,7 @@ pytestmark = pytest.mark.browser
 TEXT = "An answer that took an hour."
 CONFLICT = "409 (Conflict)"
 OFFLINE = "ERR_INTERNET_DISCONNECTED"
+UNKNOWN = "We do not know whether it arrived. Press Submit again: it is never counted twice."
 
 
 def write_on_the_last(open_page: OpenPage, user: User) -> tuple[Page, Slot]:
@@ -36,6 +37,7 @@ def expect_lost(page: Page) -> None:
     expect(page.get_by_text("Your reservation of this item has ended.")).to_be_visible()
     expect(page.get_by_text("What you did is kept as your draft. Nothing was submitted.")).to_be_visible()
     expect(page.get_by_role("button", name="Take it up again")).to_be_focused()
+    expect(page.get_by_role("button", name="Skip")).to_be_disabled()
 
 
 def test_a_lost_lease_is_said_and_the_text_is_kept_as_a_draft(
@@ -187,12 +189,12 @@ def test_a_submit_without_a_connection_can_be_sent_again(
 ) -> None:
     factories.make_batch(project, "write")
     page, _slot = write_on_the_last(open_page, contractor)
+    expect_saved(page)
     problems.expect(OFFLINE)
     page.context.set_offline(True)
     page.get_by_role("button", name="Submit").click()
-    expect(page.get_by_role("alert").filter(has_text="Nothing was submitted")).to_contain_text(
-        "the server cannot be reached"
-    )
+    expect(page.get_by_role("alert").filter(has_text=UNKNOWN)).to_be_visible()
+    expect(page.get_by_text("No connection to the server.")).to_be_visible()
     expect(page.get_by_label("Response")).to_have_value(TEXT)
     assert not Demonstration.objects.exists()
     page.context.set_offline(False)
@@ -206,17 +208,58 @@ def test_a_submit_whose_answer_was_lost_makes_one_row(
 ) -> None:
     factories.make_batch(project, "write")
     page, _slot = write_on_the_last(open_page, contractor)
-    problems.expect("ERR_CONNECTION_RESET")
+    lose_the_answer_of_a_submit(page, problems)
+    drafts: list[str] = []
+    page.on("request", lambda request: drafts.append(request.url) if request.url.endswith("/draft/") else None)
+    page.evaluate("dispatchEvent(new Event('online'))")  # would save the draft, were it one
+    page.wait_for_timeout(1000)  # longer than a change waits
+    assert not drafts
+    page.get_by_role("button", name="Submit").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Nothing to write right now")
+    assert Demonstration.objects.count() == 1
+
+
+def lose_the_answer_of_a_submit(page: Page, problems: Problems) -> None:
+    """The label is made, and the page never hears of it."""
+    # Asked about the slot meanwhile, the server says that it is gone.
+    problems.expect("ERR_CONNECTION_RESET", CONFLICT)
     lost: list[int] = []
 
-    def lose_the_answer(route: Route) -> None:
+    def lose_it(route: Route) -> None:
         lost.append(route.fetch().status)
         route.abort("connectionreset")
 
-    page.route("**/submit/", lose_the_answer, times=1)
+    page.route("**/submit/", lose_it, times=1)
     page.get_by_role("button", name="Submit").click()
-    expect(page.get_by_role("alert").filter(has_text="Nothing was submitted")).to_be_visible()
+    expect(page.get_by_role("alert").filter(has_text=UNKNOWN)).to_be_visible()
     assert lost == [201]
+
+
+def test_another_text_after_a_lost_answer_is_said_not_to_count(
+    open_page: OpenPage, project: Project, contractor: User, problems: Problems
+) -> None:
+    factories.make_batch(project, "write")
+    page, _slot = write_on_the_last(open_page, contractor)
+    lose_the_answer_of_a_submit(page, problems)
+    problems.expect("400 (Bad Request)")  # the better text as a draft of what is submitted
+    page.get_by_label("Response").fill("A better answer.")
+    page.get_by_role("button", name="Submit").click()
+    expect(page.locator("[data-already]")).to_contain_text("That answer stands; this one is not kept.")
+    expect(page.get_by_label("Response")).to_have_value("A better answer.")
+    expect(page.get_by_role("button", name="Submit")).to_be_disabled()
+    expect(page.get_by_role("button", name="Skip")).to_be_disabled()
+    assert Demonstration.objects.get().messages[-1]["content"] == TEXT
+
+
+def test_after_a_lost_answer_the_ended_lease_is_no_news(
+    open_page: OpenPage, project: Project, contractor: User, problems: Problems
+) -> None:
+    factories.make_batch(project, "write")
+    page, _slot = write_on_the_last(open_page, contractor)
+    lose_the_answer_of_a_submit(page, problems)
+    with page.expect_response("**/renew/") as renewed:
+        page.evaluate("dispatchEvent(new Event('online'))")
+    assert renewed.value.status == 409
     page.get_by_role("button", name="Submit").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Nothing to write right now")
     assert Demonstration.objects.count() == 1
@@ -260,3 +303,19 @@ def test_a_renewal_under_way_lands_before_the_submit_and_none_follows_it(
     expect(page.get_by_role("heading", level=1)).to_have_text("Nothing to write right now")
     assert sent.count("renew") == 1 and sent.index("renew") < sent.index("submit")
     assert Demonstration.objects.count() == 1
+
+
+def test_a_tab_that_renews_after_another_submitted_says_so(
+    open_page: OpenPage, project: Project, contractor: User, problems: Problems
+) -> None:
+    factories.make_batch(project, "write")
+    page, _slot = write_on_the_last(open_page, contractor)
+    second = page.context.new_page()
+    second.goto("/p/alpha/write/")
+    expect(second.get_by_label("Response")).to_be_visible()
+    page.get_by_role("button", name="Submit").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Nothing to write right now")
+    problems.expect(CONFLICT)
+    second.evaluate("dispatchEvent(new Event('online'))")
+    expect(second.get_by_text("You have submitted this item already")).to_be_visible()
+    expect(second.get_by_text("Your reservation of this item has ended.")).to_be_hidden()

@@ -1,16 +1,19 @@
 """The managers' pages: what is done there is in the rows, and on the contractors' pages."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from django.urls import reverse
+from playwright.sync_api import Page, Route, expect
 
 from hone.accounts.models import Membership, Project, User
 from labeling.models import Comparison, Guideline, Prompt
 from tests import factories
 from tests.e2e.conftest import Problems
-from tests.e2e.steps import OpenPage
+from tests.e2e.steps import OpenPage, eventually
+from training.models import Checkpoint
 
 pytestmark = pytest.mark.browser
 
@@ -92,6 +95,81 @@ def test_a_malformed_file_is_refused_with_file_line_and_reason(
     assert not Prompt.objects.exists()
 
 
+def test_where_the_search_for_wrong_lines_ended_early_their_number_is_a_least(
+    open_page: OpenPage, project: Project, manager: User, problems: Problems
+) -> None:
+    page = open_page(manager)
+    page.goto("/p/alpha/import/")
+    problems.expect("400 (Bad Request)")
+    upload(page, "broken.jsonl", ["{"] * 60)
+    expect(page.get_by_role("alert").get_by_role("heading")).to_have_text(
+        "At least 50 lines are wrong; nothing was imported · broken.jsonl"
+    )
+
+
+def test_a_form_that_was_stopped_on_its_way_can_be_sent_again(
+    open_page: OpenPage, project: Project, manager: User, problems: Problems
+) -> None:
+    page = open_page(manager)
+    page.clock.install()
+    page.goto("/p/alpha/guideline/edit/")
+    page.get_by_label("Title").fill("House rules")
+    page.get_by_label("Text").fill(SPEC)
+    sent: list[str] = []
+
+    def stop(route: Route) -> None:
+        sent.append(route.request.method)
+        route.fulfill(status=204)  # the page stays, as after Esc
+
+    page.route("**/guideline/edit/", stop)
+    save = page.get_by_role("button", name="Save draft")
+    save.click()
+    eventually(page, lambda: sent)
+    save.click()
+    page.wait_for_timeout(100)
+    assert sent == ["POST"]
+    page.clock.run_for(10_000)
+    problems.expect("dialog: beforeunload")
+    page.evaluate("() => { setTimeout(() => location.assign('/')) }")
+    page.clock.run_for(100)
+    eventually(page, lambda: any("beforeunload" in text for text in problems.found))
+    page.unroute("**/guideline/edit/")
+    save.click()
+    expect(page.get_by_role("status").filter(has_text="The draft is saved.")).to_be_visible()
+    assert Guideline.objects.get().title == "House rules"
+
+
+def test_a_project_without_prompts_offers_to_import_them(open_page: OpenPage, project: Project, manager: User) -> None:
+    page = open_page(manager)
+    page.goto("/p/alpha/")
+    expect(page.get_by_role("heading", name="No prompts yet")).to_be_visible()
+    page.get_by_role("link", name="Import prompts").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Import")
+    factories.make_prompt(project, "One?")
+    page.goto("/p/alpha/")
+    expect(page.get_by_role("row").filter(has_text="Brainstorming")).to_be_visible()
+    expect(page.get_by_role("heading", name="No prompts yet")).to_have_count(0)
+
+
+def test_moments_are_shown_alike_in_the_readers_zone(open_page: OpenPage, project: Project, manager: User) -> None:
+    at = datetime(2026, 11, 20, 20, 30, tzinfo=UTC)
+    User.objects.filter(pk=manager.pk).update(is_staff=True)  # for the console
+    Guideline.objects.create(project=project, number=1, title="House rules", body=SPEC, published_at=at)
+    factories.make_prompt(project, "One?")
+    Prompt.objects.update(created_at=at)
+    factories.make_checkpoint()
+    Checkpoint.objects.update(created_at=at)
+    page = open_page(manager, timezone_id="Asia/Tokyo", locale="en-US")
+    for path, shown in (
+        ("/p/alpha/guideline/", "Nov 21, 2026, 05:30 AM"),
+        ("/p/alpha/", "version 1 · published Nov 21, 2026"),
+        ("/p/alpha/prompts/", "Nov 21, 2026"),
+        (reverse("training:checkpoints"), "Nov 21, 2026, 05:30 AM"),
+    ):
+        page.goto(path)
+        expect(page.get_by_role("main")).to_contain_text(shown)
+
+
 def test_a_good_file_says_what_it_brought(open_page: OpenPage, project: Project, manager: User) -> None:
     factories.make_prompt(project, "Known?")
     page = open_page(manager)
@@ -131,7 +209,7 @@ def test_a_manager_adds_people_and_takes_them_out(
     expect(row).to_contain_text("Reviewer")
     member = Membership.objects.get(user=outsider)
     assert (member.role, member.is_active) == ("reviewer", True)
-    row.get_by_role("button", name="Take out").click()
+    row.get_by_role("button", name="Remove").click()
     expect(row).to_contain_text("left")
     member.refresh_from_db()
     assert not member.is_active

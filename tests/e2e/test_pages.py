@@ -3,7 +3,8 @@
 import re
 
 import pytest
-from playwright.sync_api import Page, expect
+from django.test import Client
+from playwright.sync_api import Page, Response, expect
 
 from hone.accounts.models import Project, User
 from labeling.batches import NewItem, open_batch
@@ -27,8 +28,16 @@ PATHS = {
     "members": "/p/alpha/members/",
     "data": "/p/alpha/data/",
     "account": "/account/",
+    "password": "/account/password/",
     "login": "/login/",
+    "403": "/p/alpha/members/",
     "404": "/p/nowhere/",
+    "console": "/console/",
+    "round form": "/console/p/alpha/rounds/new/",
+    "runs": "/console/runs/",
+    "run": "/console/runs/{run}/",
+    "checkpoints": "/console/checkpoints/",
+    "checkpoint": "/console/checkpoints/{checkpoint}/",
 }
 
 
@@ -51,13 +60,37 @@ def filled(project: Project, manager: User, contractor: User) -> Project:
 
 @pytest.mark.parametrize("name", PATHS)
 def test_page_fits_a_phone_and_has_a_heading_and_a_title(
-    open_page: OpenPage, filled: Project, manager: User, problems: Problems, name: str
+    open_page: OpenPage, filled: Project, manager: User, contractor: User, lead: User, problems: Problems, name: str
 ) -> None:
-    page = open_page(None if name == "login" else manager, viewport=PHONE, has_touch=True)
-    if name == "404":
-        problems.expect("404 (Not Found)")
-    answer = page.goto(PATHS[name])
-    assert answer is not None and answer.status == (404 if name == "404" else 200)
+    path = PATHS[name]
+    who = {"login": None, "403": contractor}.get(name, lead if path.startswith("/console/") else manager)
+    status = int(name) if name.isdigit() else 200
+    if status != 200:
+        problems.expect(f"{status} (")
+    run = factories.make_run(filled, model=factories.make_checkpoint(name=WORD, project=filled))
+    page = open_page(who, viewport=PHONE, has_touch=True)
+    answer = page.goto(path.format(run=run.pk, checkpoint=run.model.pk))
+    assert answer is not None and answer.status == status
+    expect_whole(page, answer)
+
+
+def test_the_page_of_a_closed_name_does_too(
+    open_page: OpenPage, manager: User, client: Client, problems: Problems
+) -> None:
+    for _ in range(5):
+        client.post("/login/", {"username": manager.username, "password": "wrong"})
+    page = open_page(viewport=PHONE)
+    page.goto("/login/")
+    page.get_by_label("Username").fill(manager.username)
+    page.get_by_label("Password").fill("correct horse")
+    problems.expect("429 (")
+    with page.expect_response("**/login/") as answered:
+        page.get_by_role("button", name="Log in").click()
+    assert answered.value.status == 429
+    expect_whole(page, answered.value)
+
+
+def expect_whole(page: Page, answer: Response) -> None:
     expect(page).to_have_title(re.compile(r"\w.* · Hone$"))
     expect(page.locator("h1:not(.prose h1)")).to_have_count(1)  # a shown text may have headings of its own
     policy = answer.headers["content-security-policy"]

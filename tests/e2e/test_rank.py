@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from django.db import connection, transaction
-from playwright.sync_api import Locator, Page, Response, expect
+from playwright.sync_api import Locator, Page, Response, Route, expect
 
 from hone.accounts.models import Project, User
 from labeling.models import Comparison, Draft, Ranking, Skip, Slot
@@ -206,6 +206,36 @@ def test_leaving_at_once_still_saves_the_draft(open_page: OpenPage, contractor: 
     assert draft.content["tiers"][0] == ["D"]
 
 
+def test_skip_is_sent_once(open_page: OpenPage, contractor: User, slot: Slot) -> None:
+    page = ranking_page(open_page, contractor)
+    sent: list[Route] = []
+    page.route("**/skip/", lambda route: sent.append(route))
+    page.get_by_role("button", name="Skip").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Another reason").check()
+    dialog.get_by_role("button", name="Skip").dblclick()
+    eventually(page, lambda: sent)
+    page.wait_for_timeout(100)
+    [once] = sent
+    once.continue_()
+    expect_next_page(page)
+    assert Skip.objects.count() == 1
+
+
+def test_keys_work_with_caps_lock_on(open_page: OpenPage, contractor: User, slot: Slot) -> None:
+    page = ranking_page(open_page, contractor)
+    for key in ("B", "X", "A", "1"):
+        page.keyboard.press(key)
+    expect_order(page, t1="A", x="B", free="CD")
+    page.keyboard.press("Z")
+    expect_order(page, t1="", x="B", free="ACD")
+    page.keyboard.press("V")
+    expect(page.get_by_role("dialog", name="Differences")).to_be_visible()
+    page.keyboard.press("V")
+    page.keyboard.press("N")
+    expect(note_on(page)).to_be_focused()
+
+
 def test_skip_asks_for_a_reason_and_never_brings_the_item_back(
     open_page: OpenPage, contractor: User, slot: Slot
 ) -> None:
@@ -304,6 +334,9 @@ def test_differences_of_two_answers_are_marked(open_page: OpenPage, contractor: 
     sides = page.get_by_role("dialog").locator("[data-diff]")
     expect(sides.nth(0).locator("del")).to_have_text(str(slot.order_shown[1]))
     expect(sides.nth(1).locator("ins")).to_have_text(str(slot.order_shown[3]))
+    for name, letter in (("First answer", "B"), ("Second answer", "D")):
+        expect(page.get_by_role("combobox", name=name)).to_have_value(letter)
+        expect(page.get_by_role("region", name=name)).to_be_visible()
 
 
 def test_a_second_tab_cannot_submit_the_same_item_again(
@@ -315,11 +348,14 @@ def test_a_second_tab_cannot_submit_the_same_item_again(
     for page, keys in ((first, "b1a2c3d4"), (second, "d1c2b3a4")):
         for key in keys:
             page.keyboard.press(key)
+        expect_saved(page)  # a draft that came after the submit would be refused
     first.keyboard.press("Control+Enter")
     expect_next_page(first)
     problems.expect("409 (Conflict)")
     second.keyboard.press("Control+Enter")
     expect(second.locator("[data-already]")).to_contain_text("You have submitted this item already")
+    expect(second.get_by_role("button", name="Submit")).to_have_attribute("aria-disabled", "true")
+    expect(second.get_by_role("button", name="Skip")).to_be_disabled()
     second.keyboard.press("Enter")  # the way on has the focus
     expect_next_page(second)
     slot.refresh_from_db()

@@ -4,14 +4,14 @@ import re
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from hone.accounts.models import Project, User
 from labeling.batches import NewItem, open_batch
 from labeling.models import Demonstration, Draft, Prompt, Slot
 from tests import factories
 from tests.e2e.conftest import Problems
-from tests.e2e.steps import OpenPage, expect_saved
+from tests.e2e.steps import OpenPage, eventually, expect_saved
 
 pytestmark = pytest.mark.browser
 
@@ -139,7 +139,7 @@ def test_what_the_server_refuses_is_said_at_the_field_and_the_text_kept(
     page.get_by_label("Response").fill("y" * 150)
     problems.expect("400 (Bad Request)")
     submit(page)
-    expect(page.locator(".editor .error")).to_have_text("message 2 has 150 characters; at most 100 are allowed.")
+    expect(page.locator(".editor .error")).to_have_text("150 characters; at most 100 are allowed.")
     expect(page.get_by_label("Response")).to_have_attribute("aria-invalid", "true")
     expect(page.get_by_label("Response")).to_have_value("y" * 150)
     assert not Demonstration.objects.exists() and Slot.objects.get().state == "leased"
@@ -165,6 +165,78 @@ def test_a_removed_turn_comes_back_by_undo(open_page: OpenPage, contractor: User
     assert [turn["content"] for turn in Demonstration.objects.get().messages[1:]] == ["First.", "More?", "Second."]
 
 
+def add_turn(page: Page, number: int, question: str, answer: str) -> None:
+    page.get_by_role("button", name="Add a turn").click()
+    page.get_by_label(f"User, turn {number}").fill(question)
+    page.get_by_label(f"Response, turn {number}").fill(answer)
+
+
+def test_undo_brings_a_turn_back_beside_what_was_written_since(
+    open_page: OpenPage, contractor: User, prompt: Prompt
+) -> None:
+    page = writing_page(open_page, contractor)
+    page.get_by_label("Response").fill("1")
+    add_turn(page, 2, "2?", "2")
+    add_turn(page, 3, "3?", "3")
+    page.get_by_role("button", name="Remove this turn").first.click()
+    expect(page.get_by_label("Response, turn 1")).to_be_focused()
+    add_turn(page, 3, "4?", "4")
+    page.get_by_role("button", name="Undo").click()
+    expect(page.get_by_label("User, turn 2")).to_be_focused()
+    submit(page)
+    expect_next_page(page)
+    turns = [turn["content"] for turn in Demonstration.objects.get().messages[1:]]
+    assert turns == ["1", "2?", "2", "3?", "3", "4?", "4"]
+
+
+def test_undo_of_a_removed_system_message_keeps_a_newer_one(
+    open_page: OpenPage, contractor: User, own_prompt: Slot
+) -> None:
+    page = writing_page(open_page, contractor)
+    system = page.get_by_label("System", exact=True)
+    for text in ("You are a cook.", "Be brief."):
+        page.get_by_role("button", name="System message").click()
+        system.fill(text)
+        if text == "You are a cook.":
+            page.get_by_role("button", name="Remove this turn").click()
+            expect(page.get_by_label("User")).to_be_focused()
+    page.get_by_role("button", name="Undo").click()
+    expect(system).to_have_value("You are a cook.\n\nBe brief.")
+
+
+def test_the_offer_to_undo_stays_while_it_is_used(open_page: OpenPage, contractor: User, prompt: Prompt) -> None:
+    page = open_page(contractor)
+    page.clock.install()
+    page.goto("/p/alpha/write/")
+    page.get_by_label("Response").fill("1")
+    add_turn(page, 2, "2?", "2")
+    page.get_by_role("button", name="Remove this turn").click()
+    undo = page.get_by_role("button", name="Undo")
+    undo.focus()
+    page.clock.run_for(30_000)
+    expect(undo).to_be_focused()
+    page.get_by_label("Response").focus()
+    page.clock.run_for(11_000)
+    expect(undo).to_have_count(0)
+
+
+def test_an_older_preview_never_covers_a_newer_one(open_page: OpenPage, contractor: User, prompt: Prompt) -> None:
+    page = writing_page(open_page, contractor)
+    held: list[Route] = []
+    page.route("**/preview/", lambda route: held.append(route), times=1)
+    for text in ("older", "newer"):
+        page.get_by_label("Response").fill(text)
+        page.get_by_role("button", name="Preview").click()
+        if text == "older":
+            eventually(page, lambda: held)
+            page.get_by_role("button", name="Write", exact=True).click()
+    expect(page.locator(".editor-preview")).to_have_text("newer")
+    with page.expect_response("**/preview/"):
+        held[0].continue_()
+    page.wait_for_timeout(100)
+    expect(page.locator(".editor-preview")).to_have_text("newer")
+
+
 def test_a_draft_of_two_turns_survives_closing_the_page(open_page: OpenPage, contractor: User, prompt: Prompt) -> None:
     page = writing_page(open_page, contractor)
     page.get_by_label("Response").fill("First.")
@@ -182,8 +254,11 @@ def test_a_draft_of_two_turns_survives_closing_the_page(open_page: OpenPage, con
 
 
 def test_control_s_saves_the_draft_now(open_page: OpenPage, contractor: User, prompt: Prompt) -> None:
-    page = writing_page(open_page, contractor)
+    page = open_page(contractor)
+    page.clock.install()
+    page.goto("/p/alpha/write/")
+    page.clock.pause_at(page.evaluate("Date.now() + 1000"))  # so that it does not save by itself
     page.get_by_label("Response").fill("Half a thought")
-    page.keyboard.press("Control+s")
+    page.keyboard.press("Control+S")  # as it comes with Caps Lock on
     expect_saved(page)
     assert Draft.objects.get().content["messages"] == [{"role": "assistant", "content": "Half a thought"}]

@@ -1,9 +1,11 @@
-// Drafts save themselves 800 ms after the last change, retry while offline, and are sent once more on leaving.
+// Drafts save themselves 800 ms after the last change, retry while there is trouble, and are sent once more on leaving.
 // states: "clean", "changed", "saving", "saved", "offline", "failed", "refused"
 import { ApiError, Offline } from "./api.js";
 
 const WAIT = 800;
 const RETRY = [2000, 5000, 10000, 20000, 30000];
+// fetch() refuses a body that outlives its page above 64 KiB.
+const KEEPALIVE_BYTES = 60_000;
 
 export class Autosave {
   constructor({ save, read, savedAt = null, onState }) {
@@ -11,18 +13,18 @@ export class Autosave {
     this.read = read;
     this.savedAt = savedAt ? new Date(savedAt) : null;
     this.onState = onState;
-    this.saved = JSON.stringify(read());
-    this.failures = 0;
+    this.saved = this.text();
+    this.held = null;
     this.stopped = false;
-    this.set(this.savedAt ? "saved" : "clean");
+    this.rest();
     setInterval(() => { if (this.state === "saved") this.onState("saved", this); }, 5000);
-    addEventListener("online", () => { if (this.dirty()) this.flush(); });
+    addEventListener("online", () => this.flush());
     addEventListener("pagehide", () => this.leave());
-    document.addEventListener("visibilitychange", () => { if (document.visibilityState === "hidden") this.leave(); });
-    addEventListener("beforeunload", (event) => {
-      // Only when the server could not be reached is leaving a loss.
-      if (!this.stopped && this.failures && this.dirty()) event.preventDefault();
+    // A hidden tab may never come back, one that comes back may have connection and log-in again.
+    document.addEventListener("visibilitychange", () => {
+      if (document.visibilityState === "hidden" || this.failures) this.flush();
     });
+    addEventListener("beforeunload", (event) => { if (this.wouldLose()) event.preventDefault(); });
   }
 
   set(state) {
@@ -30,50 +32,93 @@ export class Autosave {
     this.onState(state, this);
   }
 
+  // Nothing left to write.
+  rest() {
+    clearTimeout(this.timer);
+    this.failures = 0;
+    this.set(this.savedAt ? "saved" : "clean");
+  }
+
   // What counts is the content; a running clock alone is no reason to write.
-  dirty() { return JSON.stringify(this.read()) !== this.saved; }
+  text() { return JSON.stringify(this.read()); }
+
+  dirty() { return this.text() !== this.saved; }
+
+  due() { return !this.stopped && this.dirty() && this.text() !== this.held; }
 
   changed() {
-    if (this.stopped || !this.dirty()) return;
-    if (this.state !== "offline") this.set("changed");
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.flush(), WAIT);
+    const text = this.text();
+    if (this.stopped || text === this.held) return;
+    this.held = null;
+    if (text === this.saved && !this.running) { this.rest(); return; }
+    if (this.state !== "offline" && this.state !== "failed") this.set("changed");
+    this.plan(WAIT);
   }
 
+  plan(wait) {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.writeOnce(), wait);
+  }
+
+  // Writes until all that was typed is with the server, and says whether it is.
   async flush() {
     clearTimeout(this.timer);
-    if (this.stopped || !this.dirty()) return;
-    // One write at a time, so that an older draft can never land after a newer one.
-    if (this.running) { await this.running; return this.flush(); }
-    this.running = this.write(this.read());
-    await this.running;
-    this.running = null;
+    while (await this.writeOnce());
+    return !this.dirty();
   }
 
-  async write(content) {
+  // One write at a time, so that an older draft can never land after a newer one.
+  async writeOnce() {
+    while (this.running) await this.running;
+    return this.due() && this.begin();
+  }
+
+  begin(options) {
+    this.running = this.write(options).finally(() => { this.running = null; });
+    return this.running;
+  }
+
+  async write(options) {
+    const content = this.read();
+    this.sent = JSON.stringify(content);
     if (!this.failures) this.set("saving");
     try {
-      const answer = await this.save(content);
-      this.saved = JSON.stringify(content);
+      const answer = await this.save(content, options);
+      this.saved = this.sent;
       this.savedAt = answer?.saved_at ? new Date(answer.saved_at) : new Date();
       this.failures = 0;
-      this.set("saved");
+      if (!this.dirty()) { this.rest(); return true; }
+      this.set("changed");
+      this.plan(WAIT);
+      return true;
     } catch (error) {
       this.failures += 1;
       if (error instanceof ApiError && error.status === 400) {
         // Too large, or submitted already: the same again would be refused again, so the next change asks anew.
         this.why = Object.values(error.errors ?? {}).flat()[0] ?? error.message;
-        return this.set("refused");
+        this.set("refused");
+        return false;
       }
       this.set(error instanceof Offline ? "offline" : "failed");
-      this.timer = setTimeout(() => this.flush(), RETRY[Math.min(this.failures, RETRY.length) - 1]);
+      this.plan(RETRY[Math.min(this.failures, RETRY.length) - 1]);
+      return false;
     }
   }
 
+  // The last words cannot go along when the page goes now: no server, too large, or an older write still under way.
+  wouldLose() {
+    if (this.stopped || !this.dirty()) return false;
+    return Boolean(this.failures || this.held || !this.isSmall() || (this.running && this.sent !== this.text()));
+  }
+
+  isSmall() { return new Blob([this.text()]).size < KEEPALIVE_BYTES; }
+
   leave() {
     if (this.stopped || !this.dirty()) return;
-    const content = this.read();
-    this.save(content, { keepalive: true }).then(() => { this.saved = JSON.stringify(content); }, () => {});
+    const options = { keepalive: this.isSmall() };
+    if (!this.running) this.begin(options);
+    // The write under way may die with the page; the same once more does no harm in either order.
+    else if (this.sent === this.text()) this.save(this.read(), options).catch(() => {});
   }
 
   // While a submit is under way no draft may follow it: waits for the one that is being written.
@@ -83,8 +128,10 @@ export class Autosave {
     await this.running;
   }
 
-  start() {
+  // `hold`: perhaps this content was submitted just now; it becomes a draft only when it changes.
+  start({ hold = false } = {}) {
     this.stopped = false;
+    this.held = hold ? this.text() : null;
     this.changed();
   }
 

@@ -12,6 +12,7 @@ const SMOOTH_FROM = 60; // fewer points show their own shape
 const FIRST = ["loss", "train_loss", "accuracy", "rewards/accuracies", "tokens_per_s"];
 
 let series = {};
+let seen = null; // the run's step when its numbers were last asked for
 let chart = null;
 let tookMs = 0;
 
@@ -62,7 +63,11 @@ function dataOf(name) {
   return found;
 }
 
-const label = (name) => name.replaceAll(/[_/]/g, " ");
+// In the words of the table beside it; a name that has just appeared there gets its words with the next poll.
+function label(name) {
+  const row = document.querySelector(`#run-latest [data-metric="${CSS.escape(name)}"]`);
+  return row ? row.textContent : name.replaceAll(/[_/]/g, " ");
+}
 
 function paint() {
   const scale = (title) => ({
@@ -143,7 +148,8 @@ function describe(name) {
 
 function offer() {
   const names = Object.keys(series).sort();
-  if (names.join() === [...select.options].map((option) => option.value).join()) return;
+  const offered = [...select.options].map((option) => option.value + option.text).join();
+  if (names.map((name) => name + label(name)).join() === offered) return;
   const wanted = new URLSearchParams(location.search).get("metric");
   const chosen = select.disabled ? null : select.value;
   const first = [chosen, wanted, ...FIRST, names[0]].find((name) => names.includes(name));
@@ -152,21 +158,31 @@ function offer() {
   select.disabled = copy.disabled = false;
 }
 
+// The points from the step on at which the run was at the last time. All of them at first, once the run has ended, and
+// when it went back: a resumed run logs some steps again.
 async function load() {
   const from = performance.now();
+  const step = Number(document.getElementById("run-live").dataset.step);
+  const isWhole = seen === null || !live() || step < seen;
   let found;
   try {
-    const response = await fetch(place.dataset.curve, { headers: { Accept: "application/json" } });
+    const address = isWhole || seen < 1 ? place.dataset.curve : `${place.dataset.curve}?after=${seen - 1}`;
+    const response = await fetch(address, { headers: { Accept: "application/json" } });
     if (!response.ok) return;
     found = await response.json();
   } catch {
     return; // the polled part says that the server is away
   }
   tookMs = performance.now() - from;
-  const any = Object.keys(found).length > 0;
+  seen = step;
+  if (isWhole) series = {};
+  for (const [name, points] of Object.entries(found)) {
+    const before = (series[name] ?? []).filter((point) => point[0] < points[0][0]);
+    series[name] = [...before, ...points];
+  }
+  const any = Object.keys(series).length > 0;
   place.classList.toggle("has-curve", any);
   if (!any) return;
-  series = found;
   offer();
   draw();
 }

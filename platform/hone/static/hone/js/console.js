@@ -1,21 +1,7 @@
-// The console's pages: polled parts that change in place, times in the reader's zone, tables as CSV.
+// The console's pages: polled parts that change in place, tables as CSV.
 import { copyCsv } from "./console-csv.js";
 import { morph } from "./console-morph.js";
-
-const root = document.documentElement;
-
-// Times --------------------------------------------------------------------------------------------------------
-const language = navigator.languages.find((name) => name.split("-")[0] === root.lang.split("-")[0]) || root.lang || undefined;
-const clock = new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit" });
-const calendar = new Intl.DateTimeFormat(language, { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit" });
-
-function localTimes(part) {
-  for (const time of part.querySelectorAll("time[data-at]")) {
-    const at = new Date(time.dateTime);
-    if (!Number.isNaN(at.valueOf())) time.textContent = (time.dataset.at === "time" ? clock : calendar).format(at);
-  }
-}
-localTimes(document);
+import { localTimes } from "./times.js";
 
 // Polled parts: hx-swap="calm" writes only what differs, so focus, selection, open folds and dialogs stay. --------
 const said = document.querySelector("[data-said]");

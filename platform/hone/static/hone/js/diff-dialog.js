@@ -30,7 +30,7 @@ export function diffDialog(answers) {
   right.addEventListener("change", show);
   dialog.addEventListener("keydown", (event) => {
     const letter = event.key.toUpperCase();
-    if (event.key === "v") { event.preventDefault(); dialog.close(); }
+    if (letter === "V" && !event.ctrlKey && !event.metaKey) { event.preventDefault(); dialog.close(); }
     if (!(letter in texts) || event.ctrlKey || event.metaKey) return;
     event.preventDefault();
     (turn++ % 2 ? right : left).value = letter;

@@ -1,6 +1,5 @@
 // One message being written: textarea that grows, counts, Markdown preview, its own errors.
-import { preview } from "./api.js";
-import { bidi } from "./bidi.js";
+import { previewer } from "./markdown.js";
 import { many, number, t } from "./strings.js";
 
 const template = document.getElementById("editor-template");
@@ -32,6 +31,7 @@ export class Editor {
       this.timer = setTimeout(() => this.count(), 150);
       this.onChange();
     });
+    this.render = previewer(this.find("rendered"));
     this.find("write").addEventListener("click", () => this.showWrite());
     this.find("preview").addEventListener("click", () => this.showPreview());
     const remove = this.find("remove");
@@ -68,11 +68,9 @@ export class Editor {
   // What the page can know before asking the server.
   check() {
     const length = [...this.content.trim()].length;
-    const min = this.role === "assistant" ? this.limits.min_chars || 1 : 1;
     const max = this.limits.max_chars;
     const all = [...this.content].length;
     if (!length) return [t("empty")];
-    if (length < min) return [t("too_short", { min: number(min) })];
     if (max && all > max) return [t("too_long_error", { max: number(max), n: number(all) })];
     return [];
   }
@@ -89,21 +87,11 @@ export class Editor {
     this.area.focus();
   }
 
-  async showPreview() {
-    const place = this.find("rendered");
+  showPreview() {
     // The same height as the text, so that nothing below jumps.
-    place.style.minHeight = `${this.area.offsetHeight}px`;
+    this.find("rendered").style.minHeight = `${this.area.offsetHeight}px`;
     this.toggle(true);
-    const text = this.content;
-    if (!text.trim()) { place.textContent = t("preview_empty"); return; }
-    try {
-      const answer = await preview(text);
-      // The server has sanitised this HTML; raw text never comes here.
-      place.innerHTML = answer.html;
-      bidi(this.box);
-    } catch {
-      place.textContent = t("preview_failed");
-    }
+    this.render(this.content);
   }
 
   toggle(previewing) {

@@ -18,6 +18,7 @@ export function keys(handle) {
     const typing = event.target.closest("input, textarea, select, [contenteditable]");
     const command = event.ctrlKey || event.metaKey;
     if (event.altKey || (typing && !command) || (!command && box && !box.checked)) return;
-    handle(event, command);
+    // With Caps Lock on, x comes as X.
+    handle(event, command, event.key.length === 1 ? event.key.toLowerCase() : event.key);
   });
 }

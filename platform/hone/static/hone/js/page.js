@@ -1,9 +1,11 @@
 // What every page has: the theme switch, menus, dialogs by attribute, copy buttons, form guards.
 import { bidi } from "./bidi.js";
+import { localTimes } from "./times.js";
 import { toast } from "./toast.js";
 
 const root = document.documentElement;
 bidi(document);
+localTimes(document);
 
 // On a phone the current tab may lie outside the strip.
 document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
@@ -54,11 +56,15 @@ document.addEventListener("keydown", (event) => {
   menu.querySelector("summary").focus();
 });
 
-// A form marked data-once cannot be sent twice by a double click.
+// A form marked data-once cannot be sent twice by a double click. No event tells that Esc stopped the sending,
+// so after a while the form can be sent again.
+const SENDING = 10_000;
 document.addEventListener("submit", (event) => {
-  if (!event.target.matches("form[data-once]")) return;
-  if (event.target.dataset.sent) event.preventDefault();
-  event.target.dataset.sent = "1";
+  const form = event.target;
+  if (!form.matches("form[data-once]") || event.defaultPrevented) return;
+  if (form.dataset.sent) { event.preventDefault(); return; }
+  form.dataset.sent = "1";
+  setTimeout(() => { delete form.dataset.sent; }, SENDING);
 });
 window.addEventListener("pageshow", () => {
   for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;

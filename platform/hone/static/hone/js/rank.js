@@ -31,11 +31,10 @@ const session = new Session({
     tiers: order.tiers(),
     unacceptable: order.unacceptable(),
     note: note.value.trim(),
-    moved: !order.isShownOrder(),
   }),
-  onErrors: (errors) => session.fail({ errors }),
+  onErrors: (errors) => session.fail({ errors }, "send_failed"),
 });
-session.onLease = show;
+session.onChange = show;
 
 function show() {
   for (const letter of letters) {
@@ -55,7 +54,7 @@ function show() {
     cards[letter].querySelector("[data-place]").textContent = placeName(zone);
   }
   const missing = order.missing();
-  const ready = missing.length === 0 && !session.lease.lost;
+  const ready = missing.length === 0 && !session.gone;
   // aria-disabled keeps the button in the tab order, where its reason can be read.
   submitButton.setAttribute("aria-disabled", String(!ready));
   find("[data-status]").textContent = missing.length ? t("still_to_place", { letters: missing.join(", ") }) : summary();
@@ -74,7 +73,7 @@ function placeName(zone) {
 }
 
 function place(letter, zone) {
-  if (session.lease.lost || !order.place(letter, zone)) return;
+  if (!session.canAct || !order.place(letter, zone)) return;
   changed(letter);
 }
 
@@ -98,11 +97,12 @@ function select(letter, { focus = false } = {}) {
 }
 
 function undo() {
-  const letter = order.undo();
+  const letter = session.canAct && order.undo();
   if (letter) changed(letter);
 }
 
 function submit() {
+  if (!session.canAct) return;
   if (order.missing().length) {
     find("[data-said]").textContent = t("still_to_place", { letters: order.missing().join(", ") });
     select(order.missing()[0], { focus: true });
@@ -196,17 +196,15 @@ guideline();
 
 find("[data-undo]").addEventListener("click", undo);
 find("[data-diff-open]").addEventListener("click", () => showDiff(selected));
-find("[data-skip]").addEventListener("click", () => document.getElementById("skip-dialog").showModal());
 syncButton.addEventListener("click", toggleSync);
 submitButton.addEventListener("click", submit);
 document.querySelector("[data-confirm-order]").addEventListener("click", () => { session.confirmed = true; submit(); });
 
-keys((event, command) => {
+keys((event, command, key) => {
   if (command) {
-    if (event.key === "Enter") { event.preventDefault(); submit(); }
+    if (key === "Enter") { event.preventDefault(); submit(); }
     return;
   }
-  const key = event.key;
   const letter = key.toUpperCase();
   const at = letters.indexOf(selected);
   // Shift+G always opens the guideline, since with seven answers G is one of them.

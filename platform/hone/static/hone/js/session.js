@@ -1,44 +1,66 @@
-// One item of work in one page: lease, draft, clock, submit, skip, and the banner that says what is wrong.
+// One item of work in one page: lease, draft, clock, submit, skip, and the banners that say what is wrong.
 // rank.js and write.js give it what to read and what to send.
 import { ApiError, Offline, work as api } from "./api.js";
 import { Autosave } from "./autosave.js";
 import { Clock } from "./clock.js";
 import { Lease } from "./lease.js";
 import { t } from "./strings.js";
+import { showTrouble, troubleOf } from "./trouble.js";
 
-const find = (name) => document.querySelector(`[data-${name}]`);
+// Only in the work itself: the strings beside it have attributes of the same names.
+const page = document.querySelector("[data-rank], [data-write-page]");
+const find = (name) => page.querySelector(`[data-${name}]`);
 
 export class Session {
   constructor({ work, readDraft, readBody, onErrors }) {
     this.work = work;
     this.readBody = readBody;
     this.onErrors = onErrors;
-    // Made once for the page: a second send of the same judgement is a replay, never a second row.
-    this.clientKey = newKey();
+    this.busy = false;
+    this.closed = false;
     this.clock = new Clock(Number(work.draft?.active_seconds) || 0);
     this.clock.onTick = () => { find("clock").textContent = this.clock.text(); };
     this.clock.onTick();
     this.autosave = new Autosave({
       read: readDraft,
-      save: (content, options) => api.saveDraft(work.slot, { ...content, active_seconds: this.clock.seconds }, options),
+      save: (content, options) =>
+        this.ask(api.saveDraft(work.slot, { ...content, active_seconds: this.clock.seconds }, options)),
       savedAt: work.draft_saved_at,
       onState: (state, autosave) => this.showSaved(state, autosave),
     });
     this.lease = new Lease({
-      slot: work.slot,
       token: work.lease_token,
       seconds: work.lease_seconds || 300,
-      onLost: () => this.leaseLost(),
-      onState: (state) => this.showConnection(state),
+      renew: (token) => this.ask(api.renew(work.slot, token)),
+      onLost: (code) => (code === "already_submitted" ? this.already() : this.leaseLost()),
     });
     this.bindSkip();
     // Back from the next item: this page may show what is submitted already.
     addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
     find("retake").addEventListener("click", () => this.retake());
-    for (const button of document.querySelectorAll("[data-next-item]")) button.addEventListener("click", () => this.next());
+    for (const button of page.querySelectorAll("[data-next-item]")) button.addEventListener("click", () => this.next());
   }
 
+  // The one state that every button and key asks: the item is ours and not done, and nothing is under way.
+  get gone() { return this.closed || this.lease.lost; }
+
+  get canAct() { return !this.busy && !this.gone; }
+
   changed() { this.autosave.changed(); }
+
+  // Any answer takes the notice of a trouble away, a refusal too; nothing else does.
+  async ask(request) {
+    try {
+      const answer = await request;
+      showTrouble("");
+      return answer;
+    } catch (error) {
+      const trouble = troubleOf(error);
+      showTrouble(trouble);
+      if (trouble) this.lease.soon();
+      throw error;
+    }
+  }
 
   showSaved(state, autosave) {
     const place = find("saved");
@@ -54,106 +76,148 @@ export class Session {
       find("saved-said").textContent = place.textContent;
       this.saidState = state;
     }
-    if (state === "offline" || state === "saved") this.showConnection(state === "offline" ? "offline" : "online");
   }
 
-  showConnection(state) { find("offline").hidden = state !== "offline"; }
-
   async leaseLost() {
-    await this.autosave.flush();
+    document.getElementById("skip-dialog").close();
+    this.setBusy(true);
+    this.autosave.start();
+    find("lost-kept").hidden = !(await this.autosave.flush());
     find("lease-lost").hidden = false;
     this.setBusy(false);
-    this.onLease?.(false);
     find("retake").focus();
   }
 
   // The same item may still be free; otherwise the page opens whatever is next.
   async retake() {
+    if (this.busy) return;
+    this.setBusy(true);
     try {
-      const work = await api.next(this.work.project, this.work.kind);
-      if (work?.slot !== this.work.slot) return this.next();
-      this.lease.resume(work.lease_token);
+      const work = await this.ask(api.next(this.work.project, this.work.kind));
+      const same = work?.slot === this.work.slot;
+      if (same) this.lease.resume(work.lease_token);
+      this.setBusy(false);
+      if (!same) { this.next(); return; }
+      find("failure").hidden = true;
       find("lease-lost").hidden = true;
-      this.onLease?.(true);
     } catch (error) {
-      this.fail(error);
+      this.setBusy(false);
+      this.fail(error, "not_retaken");
     }
   }
 
-  next() {
+  // What was typed within the last moment, or offline, goes first.
+  async next() {
+    if (this.busy) return;
+    this.setBusy(true);
+    const refused = this.autosave.state === "refused" && this.warned;
+    if (this.closed || refused || (await this.autosave.flush())) { this.leave(); return; }
+    this.setBusy(false);
+    this.warned = this.autosave.state === "refused";
+    this.say(this.warned ? t("not_kept", { why: bare(this.autosave.why) }) : t("not_left"));
+  }
+
+  leave() {
     this.autosave.stop();
     this.lease.stop();
     location.assign(location.pathname);
   }
 
+  // The same answer sent again is a replay and makes no second row; another answer is another submission.
+  keyFor(answer) {
+    const text = JSON.stringify(answer);
+    if (text !== this.lastAnswer) this.clientKey = newKey();
+    this.lastAnswer = text;
+    return this.clientKey;
+  }
+
   async submit() {
-    if (this.busy || this.lease.lost) return;
+    if (!this.canAct) return;
     this.setBusy(true);
     find("failure").hidden = true;
     await Promise.all([this.autosave.stop(), this.lease.pause()]);
-    if (this.lease.lost) return this.autosave.start();
+    if (this.lease.lost) return;
+    const answer = this.readBody();
     const body = {
       lease_token: this.lease.token,
-      client_key: this.clientKey,
-      ...this.readBody(),
+      client_key: this.keyFor(answer),
+      ...answer,
       active_seconds: this.clock.seconds,
     };
     try {
-      await api.submit(this.work.slot, body);
-      this.next();
+      await this.ask(api.submit(this.work.slot, body));
+      this.leave();
     } catch (error) {
-      this.setBusy(false);
-      this.autosave.start();
-      this.lease.unpause();
-      if (error instanceof ApiError && error.code === "already_submitted") this.already();
-      else if (error instanceof ApiError && error.status === 409) this.lease.lose();
-      else if (error instanceof ApiError && error.status === 400 && error.errors) this.onErrors(error.errors);
-      else this.fail(error);
+      this.submitFailed(error);
     }
   }
 
-  // Another tab was first: nothing here can be sent any more.
+  submitFailed(error) {
+    const conflict = error instanceof ApiError && error.status === 409;
+    if (conflict && error.code === "already_submitted") { this.already(); return; }
+    // Without an answer nobody knows, until the server says something about the item itself.
+    if (error instanceof Offline) this.lease.doubt();
+    this.setBusy(false);
+    this.autosave.start({ hold: error instanceof Offline });
+    this.lease.unpause();
+    if (conflict) this.lease.lose();
+    else if (error instanceof ApiError && error.status === 400 && error.errors) this.onErrors(error.errors);
+    else if (this.lease.uncertain) this.say(t("send_unknown"));
+    else this.fail(error, "send_failed");
+  }
+
+  // Another tab was first, or an earlier send of this one: nothing here can be sent any more.
   already() {
+    this.closed = true;
     this.lease.stop();
-    this.autosave.stop();
-    this.onLease?.(false);
+    this.setBusy(false);
     find("already").hidden = false;
     find("already").querySelector("button").focus();
   }
 
   bindSkip() {
     const dialog = document.getElementById("skip-dialog");
-    dialog.querySelector("form").addEventListener("submit", async (event) => {
+    find("skip").addEventListener("click", () => { if (this.canAct) dialog.showModal(); });
+    dialog.querySelector("form").addEventListener("submit", (event) => {
       event.preventDefault();
-      const form = new FormData(event.target);
-      await Promise.all([this.autosave.flush(), this.lease.pause()]);
-      try {
-        await api.skip(this.work.slot, {
-          lease_token: this.lease.token,
-          reason: form.get("reason") || "",
-          note: form.get("note") || "",
-        });
-        dialog.close();
-        this.next();
-      } catch (error) {
-        dialog.close();
-        this.lease.unpause();
-        if (error instanceof ApiError && error.status === 409) this.lease.lose();
-        else this.fail(error);
-      }
+      this.skip(dialog, new FormData(event.target));
     });
   }
 
-  fail(error) {
-    const text = error instanceof Offline ? t("send_offline") : firstSentence(error.errors) || error.message;
+  async skip(dialog, form) {
+    if (!this.canAct) return;
+    this.setBusy(true);
+    find("failure").hidden = true;
+    await Promise.all([this.autosave.flush(), this.lease.pause()]);
+    if (this.lease.lost) return;
+    const body = { lease_token: this.lease.token, reason: form.get("reason") || "", note: form.get("note") || "" };
+    try {
+      await this.ask(api.skip(this.work.slot, body));
+      this.leave();
+    } catch (error) {
+      dialog.close();
+      this.setBusy(false);
+      this.lease.unpause();
+      if (error instanceof ApiError && error.status === 409) this.lease.lose();
+      else this.fail(error, "not_skipped");
+    }
+  }
+
+  fail(error, sentence) {
+    const trouble = troubleOf(error);
+    this.say(t(sentence, { why: trouble ? t(`why_${trouble}`) : bare(firstSentence(error.errors) || error.message) }));
+  }
+
+  say(text) {
     find("failure").hidden = false;
-    find("failure-text").textContent = t("send_failed", { why: text });
-    if (error instanceof Offline) this.showConnection("offline");
+    find("failure-text").textContent = text;
   }
 
   setBusy(busy) {
     this.busy = busy;
     find("submit").toggleAttribute("data-busy", busy);
+    find("skip").disabled = this.gone;
+    this.onChange?.();
   }
 }
 
@@ -165,6 +229,11 @@ function newKey() {
   bytes[8] = (bytes[8] & 0x3f) | 0x80;
   const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
+}
+
+// The server's sentences end with a stop; inside one of ours they go on.
+function bare(sentence) {
+  return sentence.trim().replace(/[.。]$/, "");
 }
 
 function firstSentence(errors) {

@@ -1,4 +1,5 @@
-// A short message at the foot of the window, read out politely, gone after a while.
+// A short message at the foot of the window, read out politely, gone after a while; while it is
+// pointed at or has the focus, it stays.
 export function toast(text, { state = "", seconds = 5, action = null } = {}) {
   const place = document.getElementById("toasts");
   const box = document.createElement("div");
@@ -13,7 +14,14 @@ export function toast(text, { state = "", seconds = 5, action = null } = {}) {
     button.addEventListener("click", () => { box.remove(); action.run(); });
     box.append(button);
   }
+  let timer = null;
+  const stay = () => clearTimeout(timer);
+  const go = () => { stay(); timer = setTimeout(() => box.remove(), seconds * 1000); };
+  for (const name of ["pointerenter", "focusin"]) box.addEventListener(name, stay);
+  for (const name of ["pointerleave", "focusout"]) {
+    box.addEventListener(name, () => { if (!box.matches(":hover, :focus-within")) go(); });
+  }
   place.append(box);
-  setTimeout(() => box.remove(), seconds * 1000);
+  go();
   return box;
 }

@@ -20,6 +20,8 @@ const given = (work.prompt?.messages ?? []).map(({ role, content }) => ({ role, 
 const about = [...page.querySelectorAll("[data-about]")];
 const readAbout = () => Object.fromEntries(about.map((field) => [field.name, field.value.trim()]));
 
+// Removed turns stay in `all`, so that they come back at their place whatever was added since.
+let all = [];
 let editors = [];
 let session = null;
 
@@ -50,11 +52,12 @@ function start(messages) {
   const usable = messages.length >= first.length;
   const wanted = usable ? messages : first.map((role) => ({ role, content: "" }));
   const base = first.length + (wanted[0].role === "system" ? 1 : 0);
-  editors = wanted.map(({ role, content }, index) => make(role, content, role === "system" || (role === "user" && index >= base)));
+  all = wanted.map(({ role, content }, index) => make(role, content, role === "system" || (role === "user" && index >= base)));
   layOut();
 }
 
 function layOut() {
+  editors = all.filter((editor) => !editor.removed);
   let turn = given.filter((message) => message.role === "user").length;
   const several = editors.filter((editor) => editor.role === "assistant").length > 1;
   for (const editor of editors) {
@@ -73,7 +76,7 @@ function layOut() {
 
 function addTurn() {
   const user = make("user", "", true);
-  editors.push(user, make("assistant"));
+  all.push(user, make("assistant"));
   layOut();
   user.focus();
   session.changed();
@@ -81,7 +84,7 @@ function addTurn() {
 
 function addSystem() {
   const editor = make("system", "", true);
-  editors.unshift(editor);
+  all.unshift(editor);
   layOut();
   editor.focus();
   session.changed();
@@ -90,12 +93,23 @@ function addSystem() {
 // A turn goes as a pair, and comes back by Undo.
 function remove(editor) {
   const at = editors.indexOf(editor);
-  const before = editors;
-  editors = editors.filter((_, index) => index !== at && !(editor.role === "user" && index === at + 1));
+  const gone = editors.slice(at, editor.role === "user" ? at + 2 : at + 1);
+  for (const each of gone) each.removed = true;
   layOut();
+  editors[Math.max(at - 1, 0)].focus();
   session.changed();
-  const undo = () => { editors = before; layOut(); session.changed(); };
-  if (before.some((each) => !editors.includes(each) && each.content)) toast(t("turn_removed"), { seconds: 10, action: { label: t("undo"), run: undo } });
+  if (!gone.some((each) => each.content)) return;
+  toast(t("turn_removed"), { seconds: 10, action: { label: t("undo"), run: () => bringBack(gone) } });
+}
+
+function bringBack(gone) {
+  // Only one system message fits: a newer one goes on below the old text.
+  const newer = gone[0].role === "system" && editors.find((each) => each.role === "system");
+  if (newer) newer.area.value = [gone[0].content, newer.content].filter((text) => text.trim()).join("\n\n");
+  else for (const each of gone) each.removed = false;
+  layOut();
+  (newer || gone[0]).focus();
+  session.changed();
 }
 
 // An empty system message is no message.
@@ -152,19 +166,18 @@ session = new Session({
   onErrors: (errors) => showErrors(Object.entries(errors).flatMap(([field, sentences]) => [sentences].flat().map((text) => ({ editor: editorFor(field), text })))),
 });
 const submitButton = find("[data-submit]");
-session.onLease = (held) => { submitButton.disabled = !held; };
+session.onChange = () => { submitButton.disabled = session.gone; };
 
 if (note.value) note.closest("details").open = true;
 note.addEventListener("input", () => session.changed());
 find("[data-add-turn]").addEventListener("click", addTurn);
 systemButton?.addEventListener("click", addSystem);
 submitButton.addEventListener("click", submit);
-find("[data-skip]").addEventListener("click", () => document.getElementById("skip-dialog").showModal());
 
 drawer("guideline");
 guideline();
-keys((event, command) => {
-  if (command && event.key === "Enter") { event.preventDefault(); submit(); }
-  else if (command && event.key === "s") { event.preventDefault(); session.autosave.flush(); }
-  else if (!command && event.key === "?") { event.preventDefault(); document.getElementById("keys-dialog").showModal(); }
+keys((event, command, key) => {
+  if (command && key === "Enter") { event.preventDefault(); submit(); }
+  else if (command && !event.shiftKey && key === "s") { event.preventDefault(); session.autosave.flush(); }
+  else if (!command && key === "?") { event.preventDefault(); document.getElementById("keys-dialog").showModal(); }
 });

@@ -1,0 +1,15 @@
+// What stands between the page and the server, as one notice: <div data-trouble="offline" hidden>.
+import { ApiError, Offline } from "./api.js";
+
+// A refusal (400, 409) is an answer like others, so it is no trouble.
+export function troubleOf(error) {
+  if (error instanceof Offline) return "offline";
+  if (!(error instanceof ApiError)) return "";
+  if (error.status === 401 || error.status === 403) return "logged_out";
+  if (error.status === 404) return "removed";
+  return error.status >= 500 ? "server" : "";
+}
+
+export function showTrouble(kind) {
+  for (const notice of document.querySelectorAll("[data-trouble]")) notice.hidden = notice.dataset.trouble !== kind;
+}

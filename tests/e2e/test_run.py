@@ -1,0 +1,60 @@
+"""The run's page while its trainer is at work: the curve asks for what is new, in the words of the table beside it."""
+
+from typing import Any
+
+import pytest
+from django.utils import timezone
+from playwright.sync_api import Page, expect
+
+from hone.accounts.models import Project, User
+from tests import factories
+from tests.e2e.steps import OpenPage, eventually
+from training.models import Metric, Run
+
+pytestmark = pytest.mark.browser
+
+
+def log(run: Run, step: int, **values: float) -> None:
+    for name, value in values.items():
+        point = {"value": value, "at": timezone.now()}
+        Metric.objects.update_or_create(run=run, step=step, name=name.replace("__", "/"), defaults=point)
+    Run.objects.filter(pk=run.pk).update(step=step)
+
+
+def copied(page: Page) -> str:
+    page.locator("#curve-csv").click()
+    return page.evaluate("navigator.clipboard.readText()")
+
+
+def test_a_poll_brings_only_the_new_points_and_a_resumed_run_is_drawn_anew(
+    open_page: OpenPage, lead: User, project: Project
+) -> None:
+    run = factories.make_run(project, kind="dpo", state="running", total_steps=9)
+    log(run, 1, rewards__accuracies=0.5)
+    log(run, 2, rewards__accuracies=0.6)
+    page = open_page(lead, permissions=["clipboard-read", "clipboard-write"])
+    asked: list[str] = []
+
+    def note(request: Any) -> None:
+        if "/metrics/" in request.url:
+            asked.append(request.url.partition("/metrics/")[2])
+
+    page.on("request", note)
+    page.goto(f"/console/runs/{run.pk}/")
+    expect(page.locator("#curve-metric option")).to_have_text(["accuracy"])
+    expect(page.locator("#curve-foot")).to_contain_text("accuracy: 0.6 at step 2")
+    assert asked == [""]
+
+    log(run, 3, rewards__accuracies=0.7, heldout_rewards__accuracies=0.75)
+    expect(page.locator("#curve-foot")).to_contain_text("accuracy: 0.7 at step 3")
+    expect(page.locator("#curve-metric option")).to_have_text(["held-out accuracy", "accuracy"])
+    eventually(page, lambda: len(asked) > 1)
+    assert set(asked[1:]) <= {"?after=1", "?after=2"}
+    assert [line.split(",")[0] for line in copied(page).splitlines()] == ["step", "1", "2", "3"]
+
+    log(run, 2, rewards__accuracies=0.1)  # resumed from step 1
+    eventually(page, lambda: "" in asked[1:])
+    eventually(page, lambda: "2,0.1" in copied(page).splitlines())
+
+    Run.objects.filter(pk=run.pk).update(state="succeeded", step=9)
+    expect(page.locator("#run-live")).to_have_attribute("data-run-state", "succeeded")
