@@ -14,6 +14,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from hone.accounts.models import Project, User
+from labeling import guidelines
 from labeling.models import Demonstration, Skip, Slot
 
 
@@ -27,27 +28,40 @@ def next_slot(*, project: Project, user: User, kind: str) -> Slot | None:
 
     Never an item that the user submitted or skipped, never a ranking for a prompt whose demonstration is theirs.
     """
-    # The user's row is the lock: two tabs of one person must not take two slots of one item, which the query
-    # below could not see until the other transaction commits.
-    User.objects.select_for_update(no_key=True).get(pk=user.pk)
+    # Two tabs of one person must not take two slots of one item, which the query below could not see until the
+    # other transaction commits.
+    lock_person(user)
     held = (
         Slot.objects.select_for_update(of=("self",))
         .filter(holder=user, project=project, kind=kind, state=Slot.State.LEASED, lease_expires_at__gt=Now())
         .order_by("leased_at")
         .first()
     )
+    if held is not None and kind == "rank" and wrote_for(user=user, prompt_id=held.item.prompt_id):
+        release(held)
+        held = None
     if held is not None:
         held.lease_expires_at = _expiry(project)
         held.save(update_fields=["lease_expires_at"])
         return held
     free_expired(project=project)
-    slot = _open_slots(project=project, user=user, kind=kind).first()
+    slot = open_slots(project=project, user=user, kind=kind).select_for_update(skip_locked=True, of=("self",)).first()
     if slot is None:
         return None
     return _lease(slot=slot, project=project, user=user)
 
 
-def _open_slots(*, project: Project, user: User, kind: str) -> models.QuerySet[Slot]:
+def lock_person(user: User) -> None:
+    """Until the caller's transaction ends, nobody else takes, submits or drafts in this person's name."""
+    User.objects.select_for_update(no_key=True).get(pk=user.pk)
+
+
+def wrote_for(*, user: User, prompt_id: int | None) -> bool:
+    """Whether a demonstration for this prompt is the user's: then they must not rank answers to it."""
+    return Demonstration.objects.filter(prompt=prompt_id, author=user).exists()
+
+
+def open_slots(*, project: Project | models.OuterRef, user: User, kind: str) -> models.QuerySet[Slot]:
     """Open slots that the user may take, in the order in which they are handed out."""
     taken = Slot.objects.filter(item=models.OuterRef("item"), holder=user)
     skipped = Skip.objects.filter(item=models.OuterRef("item"), author=user)
@@ -57,21 +71,7 @@ def _open_slots(*, project: Project, user: User, kind: str) -> models.QuerySet[S
     if kind == "rank":
         own = Demonstration.objects.filter(prompt=models.OuterRef("item__prompt"), author=user)
         slots = slots.filter(~models.Exists(own))
-    return slots.order_by("-priority", "draw", "index").select_for_update(skip_locked=True, of=("self",))
-
-
-def count_open(*, project: Project, user: User, kind: str) -> int:
-    """How many slots the user could still take (their own lease included)."""
-    held = Slot.objects.filter(holder=user, project=project, kind=kind, state=Slot.State.LEASED)
-    return (
-        held.count()
-        + _open_slots(project=project, user=user, kind=kind)
-        .select_for_update(skip_locked=False, of=())
-        .order_by()
-        .values("item")
-        .distinct()
-        .count()
-    )
+    return slots.order_by("-priority", "draw", "index")
 
 
 def _lease(*, slot: Slot, project: Project, user: User) -> Slot:
@@ -82,7 +82,9 @@ def _lease(*, slot: Slot, project: Project, user: User) -> Slot:
     slot.leased_at = timezone.now()
     slot.lease_expires_at = _expiry(project)
     slot.order_shown = _draw_order(slot=slot, user=user)
-    slot.save(update_fields=["state", "holder", "lease_token", "leased_at", "lease_expires_at", "order_shown"])
+    # What the page shows now is what the label will have been made under, whatever is published meanwhile.
+    slot.guideline = guidelines.current(project)
+    slot.save(update_fields=["state", *(name for name in _FREED if name != "state")])
     return slot
 
 
@@ -108,7 +110,7 @@ def lock_held(*, slot_id: int, user: User, lease_token: uuid.UUID) -> Slot:
     """
     slot = (
         Slot.objects.select_for_update(of=("self",))
-        .select_related("item__prompt", "project")
+        .select_related("item__prompt", "project", "guideline")
         .filter(pk=slot_id, holder=user, lease_token=lease_token, state=Slot.State.LEASED)
         .filter(lease_expires_at__gt=Now())
         .first()
@@ -135,6 +137,7 @@ _FREED = {
     "leased_at": None,
     "lease_expires_at": None,
     "order_shown": None,
+    "guideline": None,
 }
 
 

@@ -58,12 +58,17 @@ def plain_prompt(messages: list[dict[str, str]]) -> str:
     return f"{turns}\n\nAssistant: "
 
 
+def annotator(author_id: int) -> str:
+    """How a person is named in everything that leaves the platform."""
+    return f"a{author_id}"
+
+
 def _provenance(row: dict[str, Any]) -> dict[str, Any]:
     return {
         "comparison_id": row["id"],
         "ranking_id": row["ranking_uid"],
         "prompt_id": row["prompt_uid"],
-        "annotator": f"a{row['annotator']}",
+        "annotator": annotator(row["annotator"]),
         # Not "margin": TRL's RewardTrainer would take a column of that name into its loss.
         "tier_distance": row["margin"],
         "chosen_acceptable": row["chosen_acceptable"],

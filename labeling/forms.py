@@ -3,11 +3,13 @@
 from typing import Any
 
 from django import forms
+from django.db import transaction
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
 from hone.accounts.models import Membership, Project, User
-from labeling.models import Guideline
+from hone.audit.models import record
+from labeling.models import Category, Guideline
 
 
 class GuidelineForm(forms.ModelForm):
@@ -42,10 +44,42 @@ class MemberForm(forms.Form):
             raise forms.ValidationError(_t("There is no user of this name; staff add users in the admin."))
         return name
 
-    def save(self) -> Membership:
+    @transaction.atomic
+    def save(self, *, actor: User) -> Membership:
         """Adds the member, or changes the role of one who is there."""
         user = User.objects.get(username=self.cleaned_data["username"])
-        member, _created = Membership.objects.update_or_create(
-            user=user, project=self.project, defaults={"role": self.cleaned_data["role"], "is_active": True}
+        member, created = Membership.objects.select_for_update().get_or_create(
+            user=user, project=self.project, defaults={"role": self.cleaned_data["role"]}
         )
+        if created:
+            record("member.added", member, actor=actor, role=member.role)
+            return member
+        before = {"role_before": member.role, "active_before": member.is_active}
+        member.role, member.is_active = self.cleaned_data["role"], True
+        member.save(update_fields=["role", "is_active"])
+        record("member.changed", member, actor=actor, role=member.role, **before)
         return member
+
+
+class MemberSwitchForm(forms.Form):
+    """The buttons beside a member: take out, let in again."""
+
+    member = forms.ModelChoiceField(Membership.objects.none())
+    action = forms.ChoiceField(choices=[("deactivate", _("Take out")), ("activate", _("Let in again"))])
+
+    def __init__(self, *args: Any, project: Project, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["member"].queryset = project.memberships.all()  # type: ignore[attr-defined]
+
+    @transaction.atomic
+    def save(self, *, actor: User) -> None:
+        member, action = self.cleaned_data["member"], self.cleaned_data["action"]
+        member.is_active = action == "activate"
+        member.save(update_fields=["is_active"])
+        record(f"member.{action}d", member, actor=actor)
+
+
+class PromptFilterForm(forms.Form):
+    q = forms.CharField(required=False)
+    category = forms.ChoiceField(required=False, choices=[("", ""), *Category.choices])
+    language = forms.CharField(required=False)

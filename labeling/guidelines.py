@@ -1,15 +1,17 @@
 """Writing and publishing the labeling spec."""
 
+import hashlib
 import re
 
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from hone.accounts.models import Project, User
 from hone.audit.models import record
 from hone.markdown import render
 from labeling.messages import clean_text
-from labeling.models import Guideline
+from labeling.models import Guideline, Slot
 
 
 def current(project: Project) -> Guideline | None:
@@ -17,12 +19,49 @@ def current(project: Project) -> Guideline | None:
     return project.guidelines.filter(published_at__isnull=False).order_by("-number").first()
 
 
+def newer_than_shown(slot: Slot) -> bool:
+    """Whether a version was published after the slot was handed out."""
+    newest = current(slot.project)
+    return newest is not None and newest.pk != slot.guideline_id
+
+
+class Changed(Exception):
+    """The text that the editor began with is no longer the newest; nothing was written."""
+
+
+def being_edited(project: Project) -> Guideline | None:
+    """What an editor starts from: the draft, or else the current version."""
+    return project.guidelines.filter(published_at=None).first() or current(project)
+
+
+def stamp(guideline: Guideline | None) -> str:
+    """Says which text an editor began with; empty where there was none."""
+    if guideline is None:
+        return ""
+    text = f"{guideline.number}\n{guideline.is_published}\n{guideline.title}\n{guideline.body}"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@transaction.atomic
+def edit(*, project: Project, title: str, body: str, based_on: str, actor: User, publish_it: bool) -> Guideline:
+    """Saves the draft and, if asked, publishes it. Raises Changed when somebody else was faster."""
+    _lock(project)
+    if stamp(being_edited(project)) != based_on:
+        raise Changed(_("Somebody else changed the guideline meanwhile; nothing of yours was saved yet."))
+    draft = save_draft(project=project, title=title, body=body)
+    return publish(guideline=draft, actor=actor) if publish_it else draft
+
+
+def _lock(project: Project) -> None:
+    """Until the caller's transaction ends, nobody else edits or publishes this project's guideline."""
+    Project.objects.select_for_update(no_key=True).get(pk=project.pk)
+
+
 @transaction.atomic
 def save_draft(*, project: Project, title: str, body: str) -> Guideline:
     """Writes the project's one draft, making the next version number when there is none."""
-    body = clean_text(body)
-    # The project row is the lock: two editors who save at once must not both make a draft.
-    Project.objects.select_for_update().get(pk=project.pk)
+    title, body = clean_text(title), clean_text(body)
+    _lock(project)
     draft = project.guidelines.filter(published_at=None).first()
     if draft is None:
         last = project.guidelines.order_by("-number").first()
@@ -35,6 +74,7 @@ def save_draft(*, project: Project, title: str, body: str) -> Guideline:
 @transaction.atomic
 def publish(*, guideline: Guideline, actor: User) -> Guideline:
     """Publishes a draft. From now on it never changes; raises ValueError when it is published already."""
+    _lock(guideline.project)
     locked = Guideline.objects.select_for_update().get(pk=guideline.pk)
     if locked.is_published:
         raise ValueError("This version is published already.")

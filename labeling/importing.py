@@ -5,21 +5,19 @@ public files have: Hone's own, chat `messages`, ShareGPT `conversations`, Alpaca
 MT-bench `turns`, self-instruct `instances`, and single `prompt`/`question`/`user_prompt` texts.
 """
 
-import gzip
-import io
 import itertools
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils.translation import gettext as _
 
 from hone.accounts.models import Project, User
 from hone.audit.models import record
-from labeling.messages import Messages, MessagesError, check_messages, content_hash
+from labeling.messages import Messages, MessagesError, check_messages, clean_text, content_hash
 from labeling.models import Category, Demonstration, Prompt
+from labeling.reading import BadJson, json_values
 
 MAX_ERRORS = 50
 _CHUNK = 1000
@@ -69,6 +67,7 @@ def import_prompts(*, project: Project, file: IO[bytes], name: str, actor: User)
     """
     result = Imported(name)
     with transaction.atomic():
+        _one_at_a_time(project)
         for chunk in _chunks(read_rows(file=file, name=name, max_chars=project.max_chars, needs_answer=False)):
             _add_prompts(project=project, rows=chunk, actor=actor, result=result)
         record("prompts.imported", project, actor=actor, file=name, created=result.created)
@@ -82,6 +81,7 @@ def import_demonstrations(*, project: Project, file: IO[bytes], name: str, actor
     """
     result = Imported(name)
     with transaction.atomic():
+        _one_at_a_time(project)
         for chunk in _chunks(read_rows(file=file, name=name, max_chars=project.max_chars, needs_answer=True)):
             prompts = _add_prompts(project=project, rows=chunk, actor=actor, result=Imported(name))
             hashes = [content_hash(row.messages) for row in chunk]
@@ -106,11 +106,17 @@ def import_demonstrations(*, project: Project, file: IO[bytes], name: str, actor
                         simulated=actor.is_simulated,
                     )
                 )
-            Demonstration.objects.bulk_create(new)
+            Demonstration.objects.bulk_create(new, ignore_conflicts=True)
             result.created += len(new)
             result.prompts += [prompts[content_hash(row.prompt)] for row in chunk]
         record("demonstrations.imported", project, actor=actor, file=name, created=result.created)
     return result
+
+
+def _one_at_a_time(project: Project) -> None:
+    """Makes other imports into the project wait, so that each counts right and none waits for the other in turn."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtext('labeling.importing'), %s)", [project.pk % 2**31])
 
 
 def _add_prompts(*, project: Project, rows: list[Row], actor: User, result: Imported) -> dict[str, int]:
@@ -132,7 +138,7 @@ def _add_prompts(*, project: Project, rows: list[Row], actor: User, result: Impo
             for hashed, row in by_hash.items()
             if hashed not in known
         ),
-        ignore_conflicts=True,  # another import of the same prompt may be running
+        ignore_conflicts=True,  # somebody may be writing the same prompt
     )
     ids = dict(existing.values_list("content_hash", "id"))
     created = len(ids) - len(known)
@@ -151,80 +157,23 @@ def read_rows(*, file: IO[bytes], name: str, max_chars: int, needs_answer: bool)
     """Every row of a file, checked. Goes on after a fault to name more of them, then raises ImportRefused."""
     faults: list[Fault] = []
     count = 0
-    for line, value in _values(file, name):
+    for line, value in json_values(file):
         count += 1
-        if isinstance(value, Fault):
-            faults.append(value)
+        try:
+            if isinstance(value, BadJson):
+                raise value
+            row = _read(value, max_chars=max_chars, needs_answer=needs_answer, source=name)
+        except (MessagesError, BadJson) as error:
+            faults.append(Fault(line, str(error)))
         else:
-            try:
-                row = _read(value, max_chars=max_chars, needs_answer=needs_answer, source=name)
-            except MessagesError as error:
-                faults.append(Fault(line, str(error)))
-            else:
-                if not faults:
-                    yield row
+            if not faults:
+                yield row
         if len(faults) >= MAX_ERRORS:
             break
     if faults:
         raise ImportRefused(name, faults)
     if not count:
         raise ImportRefused(name, [Fault(1, _("The file holds no rows."))])
-
-
-def _values(file: IO[bytes], name: str) -> Iterator[tuple[int, Any]]:
-    """(line, parsed value or Fault) of a JSON Lines file or a JSON list; sniffed, since names mislead."""
-    head = file.read(2)
-    file.seek(0)
-    stream: IO[bytes] = gzip.GzipFile(fileobj=file) if head == b"\x1f\x8b" else file  # type: ignore[assignment]
-    text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="\n")
-    line = 0
-    try:
-        first = ""
-        while not first.strip():
-            line += 1
-            first = text.readline()
-            if not first:
-                return
-        if first.lstrip().startswith("["):
-            yield from _list_values(first + text.read(), line)
-            return
-        line -= 1
-        for raw in itertools.chain([first], text):
-            line += 1
-            if not raw.strip():
-                continue
-            try:
-                yield line, json.loads(raw.rstrip("\r\n"))
-            except json.JSONDecodeError as error:
-                reason = _("not valid JSON: %(why)s at character %(at)d.") % {
-                    "why": error.msg,
-                    "at": error.colno,
-                }
-                yield line, Fault(line, reason)
-    except UnicodeDecodeError as error:
-        bad = _("not UTF-8: byte 0x%(byte)02x cannot be read.") % {"byte": error.object[error.start]}
-        yield line, Fault(line, bad)
-    except (OSError, EOFError) as error:
-        yield line, Fault(max(line, 1), _("the compressed file is damaged: %(why)s.") % {"why": error})
-    finally:
-        text.detach()  # the caller owns the file
-
-
-def _list_values(content: str, line: int) -> Iterator[tuple[int, Any]]:
-    try:
-        values = json.loads(content)
-    except json.JSONDecodeError as error:
-        at = line + error.lineno - 1
-        yield (
-            at,
-            Fault(
-                at,
-                _("not valid JSON: %(why)s at character %(at)d.")
-                % {"why": error.msg.removesuffix(" at"), "at": error.colno},
-            ),
-        )
-        return
-    yield from enumerate(values, start=1)
 
 
 _SHAREGPT = {
@@ -251,22 +200,26 @@ def _read(value: Any, *, max_chars: int, needs_answer: bool, source: str) -> Row
     if needs_answer and len(prompt) == len(turns):
         raise MessagesError(_("there is no answer: the last message must be by the assistant."))
     checked = check_messages(prompt, ends_with="user", max_chars=max_chars)
-    messages = checked
-    if needs_answer or (len(turns) > len(prompt) and _is_text(turns[-1])):
+    try:
         messages = check_messages(turns, ends_with="assistant", max_chars=max_chars)
-    category = str(value.get("category") or value.get("class") or "").strip().replace("\xa0", " ").lower()
+    except MessagesError:
+        if needs_answer:
+            raise
+        messages = checked  # an answer that nobody asked for refuses no prompt
+    category = (_word(value, "category") or _word(value, "class")).replace("\xa0", " ").lower()
     category = _CATEGORY.get(category, category)
     return Row(
         prompt=checked,
         messages=messages,
         category=category if category in Category.values else Category.OTHER,
-        language=str(value.get("language") or _language(checked))[:16],
-        source=str(value.get("source") or source)[:120],
+        language=(_word(value, "language") or _language(checked))[:16],
+        source=(_word(value, "source") or clean_text(source))[:120],
     )
 
 
-def _is_text(turn: Any) -> bool:
-    return isinstance(turn, dict) and isinstance(turn.get("content"), str) and bool(turn["content"].strip())
+def _word(value: dict[str, Any], key: str) -> str:
+    found = value.get(key)
+    return clean_text(found).strip() if isinstance(found, str) else ""
 
 
 def _turns(value: dict[str, Any]) -> list[Any]:
@@ -278,7 +231,7 @@ def _turns(value: dict[str, Any]) -> list[Any]:
         if not all(isinstance(turn, dict) for turn in turns):
             raise MessagesError(_("conversations must be a list of objects."))
         return [
-            {"role": _SHAREGPT.get(str(turn.get("from")), turn.get("from")), "content": turn.get("value")}
+            {"role": _SHAREGPT.get(_word(turn, "from"), turn.get("from")), "content": turn.get("value")}
             for turn in turns
         ]
     if isinstance(value.get("turns"), list) and value["turns"]:

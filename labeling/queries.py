@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.db.models import Count, F, Q
+from django.db.models import Count, F, Q, QuerySet
 from django.utils import timezone
 
 from hone.accounts.models import Project, User
@@ -73,9 +73,18 @@ def people(project: Project) -> list[dict[str, Any]]:
 
 
 def done_today(*, project: Project, user: User, kind: str | None = None) -> int:
-    midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
-    slots = Slot.objects.filter(holder=user, project=project, state="submitted", submitted_at__gte=midnight)
+    slots = _done_today(user).filter(project=project)
     return (slots.filter(kind=kind) if kind else slots).count()
+
+
+def done_today_by_project(*, user: User) -> dict[int, int]:
+    slots = _done_today(user).values_list("project").annotate(n=Count("id"))
+    return dict(slots.order_by())
+
+
+def _done_today(user: User) -> QuerySet[Slot]:
+    midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
+    return Slot.objects.filter(holder=user, state="submitted", submitted_at__gte=midnight)
 
 
 def batch_progress(batch_id: int) -> dict[str, int]:

@@ -15,9 +15,9 @@ from django.utils.translation import gettext as _
 
 from hone.accounts.models import User
 from hone.audit.models import record
-from labeling import comparisons, guidelines
-from labeling.assignment import LeaseLost, lock_held, release
-from labeling.messages import MessagesError, check_messages, clean_text, content_hash
+from labeling import comparisons
+from labeling.assignment import LeaseLost, lock_held, lock_person, release, wrote_for
+from labeling.messages import MessagesError, check_messages, clean_json, clean_text, content_hash
 from labeling.models import (
     Category,
     Comparison,
@@ -62,6 +62,7 @@ def submit(
 
     Raises LeaseLost (the answer is kept as a draft), AlreadySubmitted and Invalid (the database is unchanged).
     """
+    answer = clean_json(answer)
     slot = Slot.objects.get(pk=slot_id)
     model: type[Demonstration] | type[Ranking] = Ranking if slot.kind == "rank" else Demonstration
     replay = _replay(model, user=user, client_key=client_key, slot_id=slot_id)
@@ -69,6 +70,7 @@ def submit(
         return replay
     try:
         with transaction.atomic():
+            lock_person(user)  # a draft that is saved meanwhile must not come back after this
             locked = lock_held(slot_id=slot_id, user=user, lease_token=lease_token)
             write = _write_ranking if slot.kind == "rank" else _write_demonstration
             label = write(slot=locked, user=user, client_key=client_key, answer=answer)
@@ -82,7 +84,7 @@ def submit(
         replay = _replay(model, user=user, client_key=client_key, slot_id=slot_id)
         if replay:
             return replay
-        if Slot.objects.filter(pk=slot_id, holder=user, state=Slot.State.SUBMITTED).exists():
+        if is_submitted(slot_id=slot_id, user=user):
             raise AlreadySubmitted from None
         keep = draft_of(slot.kind, answer)
         if keep:
@@ -93,6 +95,11 @@ def submit(
             raise Invalid(client_key=_("This key was used for another submission.")) from error
         raise
     return Submitted(label, is_replay=False)
+
+
+def is_submitted(*, slot_id: int, user: User) -> bool:
+    """Whether this person has submitted this slot."""
+    return Slot.objects.filter(pk=slot_id, holder=user, state=Slot.State.SUBMITTED).exists()
 
 
 def _replay(
@@ -114,20 +121,25 @@ def _common(*, slot: Slot, user: User, answer: dict[str, Any]) -> dict[str, Any]
         "project": slot.project,
         "slot": slot,
         "author": user,
-        "guideline": guidelines.current(slot.project),
-        "note": clean_text(note),
+        "guideline": slot.guideline,
+        "note": note,
         "active_seconds": seconds,
         "simulated": user.is_simulated,
     }
 
 
 def _write_demonstration(*, slot: Slot, user: User, client_key: uuid.UUID, answer: dict[str, Any]) -> Demonstration:
+    prompt = slot.item.prompt
     try:
-        messages = check_messages(answer.get("messages"), ends_with="assistant", max_chars=slot.project.max_chars)
+        messages = check_messages(
+            answer.get("messages"),
+            ends_with="assistant",
+            max_chars=slot.project.max_chars,
+            given=len(prompt.messages) if prompt else 0,
+        )
     except MessagesError as error:
         field = "messages" if error.index is None else f"messages.{error.index}.content"
-        raise Invalid(**{field: str(error)}) from error
-    prompt = slot.item.prompt
+        raise Invalid(**{field: error.at_field}) from error
     if prompt is None:
         prompt = _own_prompt(slot=slot, user=user, messages=messages, answer=answer)
     elif messages[: len(prompt.messages)] != prompt.messages:
@@ -168,6 +180,8 @@ def _write_ranking(*, slot: Slot, user: User, client_key: uuid.UUID, answer: dic
     tiers, unacceptable = _placed(shown=shown, answer=answer)
     item = slot.item
     assert item.prompt is not None  # item_rank_has_prompt
+    if wrote_for(user=user, prompt_id=item.prompt_id):  # in another tab, after this was handed out
+        raise Invalid(tiers=_("You have written a demonstration for this prompt, so you cannot rank it: skip it."))
     ranking = Ranking.objects.create(
         **_common(slot=slot, user=user, answer=answer),
         item=item,
@@ -227,13 +241,16 @@ def draft_of(kind: str, answer: dict[str, Any]) -> dict[str, Any]:
     return {field: answer[field] for field in fields if field in answer}
 
 
+@transaction.atomic
 def save_draft(*, slot_id: int, user: User, content: dict[str, Any]) -> Draft:
     """Keeps what the person has typed for the slot's item, with or without a lease.
 
     Raises Invalid when it is absurdly large.
     """
+    content = clean_json(content)
     if len(str(content)) > DRAFT_CHARS:
         raise Invalid(content=_("The draft is too large to keep."))
+    lock_person(user)  # as submit does, which drops the draft
     item_id = Slot.objects.values_list("item_id", flat=True).get(pk=slot_id)
     if Slot.objects.filter(item=item_id, holder=user, state=Slot.State.SUBMITTED).exists():
         raise Invalid(content=_("This item is submitted already."))

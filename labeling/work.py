@@ -12,8 +12,7 @@ from labeling.responses import LETTERS
 def payload(*, slot: Slot, user: User) -> dict[str, Any]:
     """The slot as JSON: prompt, answers by letter in this person's order, spec, draft, lease and limits."""
     slot.refresh_from_db(fields=["lease_expires_at"])  # it was written as an expression of the database's clock
-    project, item = slot.project, slot.item
-    guideline = guidelines.current(project)
+    project, item, guideline = slot.project, slot.item, slot.guideline
     draft = Draft.objects.filter(item=item, author=user).first()
     return {
         "slot": slot.pk,
@@ -33,7 +32,7 @@ def payload(*, slot: Slot, user: User) -> dict[str, Any]:
         and {"number": guideline.number, "title": guideline.title, "html": guidelines.html_of(guideline)},
         "draft": draft.content if draft else None,
         "draft_saved_at": draft.saved_at.isoformat() if draft else None,
-        "limits": {"max_chars": project.max_chars, "min_chars": 1},
+        "limits": {"max_chars": project.max_chars},
     }
 
 

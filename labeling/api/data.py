@@ -14,6 +14,7 @@ from rest_framework.views import APIView
 
 from hone.accounts import access
 from hone.accounts.models import Project
+from hone.api.negotiation import IgnoreAccept
 from hone.audit.models import record
 from labeling import importing, queries
 from labeling.api import serializers
@@ -46,7 +47,7 @@ class ProjectList(generics.ListAPIView):
 
 
 class ProjectDetail(APIView):
-    @extend_schema(responses={200: serializers.ProjectSerializer})
+    @extend_schema(responses={200: serializers.ProjectDetailSerializer})
     def get(self, request: Request, slug: str) -> Response:
         """A project with its counts and its mix of categories."""
         project = access.project_for(request.user, slug)  # type: ignore[arg-type]
@@ -107,6 +108,8 @@ class GuidelineList(generics.ListAPIView):
 
 
 class ComparisonExport(APIView):
+    content_negotiation_class = IgnoreAccept
+
     @extend_schema(
         parameters=[
             OpenApiParameter("fmt", OpenApiTypes.STR, enum=list(FORMATS), description="conversational by default"),
@@ -131,7 +134,10 @@ class ComparisonExport(APIView):
 class ImportView(APIView):
     parser_classes = [MultiPartParser]
 
-    @extend_schema(request=serializers.ImportSerializer, responses={201: dict, 400: dict})
+    @extend_schema(
+        request=serializers.ImportSerializer,
+        responses={201: serializers.ImportedSerializer, 400: serializers.ImportRefusedSerializer},
+    )
     def post(self, request: Request, slug: str) -> Response:
         """Imports a file of prompts or demonstrations, all or nothing. Managers."""
         project = access.project_for(request.user, slug, roles=access.MANAGERS)  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from rest_framework import serializers
 
 from hone.accounts.models import Project
+from labeling.export import annotator
 from labeling.models import Demonstration, Guideline, Prompt, SkipReason
 
 
@@ -21,6 +22,15 @@ class ProjectSerializer(serializers.ModelSerializer):
         ]
 
 
+class MixSerializer(serializers.Serializer):
+    category = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]
+    wanted_percent = serializers.FloatField()
+    prompts = serializers.IntegerField()
+    demonstrations = serializers.IntegerField()
+    percent = serializers.FloatField()
+
+
 class PromptSerializer(serializers.ModelSerializer):
     class Meta:
         model = Prompt
@@ -37,11 +47,14 @@ class PromptSerializer(serializers.ModelSerializer):
 
 
 class DemonstrationSerializer(serializers.ModelSerializer):
-    annotator = serializers.CharField(source="author_id", read_only=True)
+    annotator = serializers.SerializerMethodField()
 
     class Meta:
         model = Demonstration
-        fields = ["id", "prompt", "messages", "annotator", "guideline", "simulated", "created_at"]
+        fields = ["id", "prompt", "messages", "note", "annotator", "guideline", "simulated", "created_at"]
+
+    def get_annotator(self, row: Demonstration) -> str:
+        return annotator(row.author_id)
 
 
 class GuidelineSerializer(serializers.ModelSerializer):
@@ -85,13 +98,97 @@ class ImportSerializer(serializers.Serializer):
     kind = serializers.ChoiceField(choices=["prompts", "demonstrations"], default="prompts")
 
 
+class ProjectDetailSerializer(ProjectSerializer):
+    counts = serializers.DictField(child=serializers.IntegerField())
+    mix = MixSerializer(many=True)
+
+    class Meta(ProjectSerializer.Meta):
+        fields = [*ProjectSerializer.Meta.fields, "counts", "mix"]
+
+
+class ImportedSerializer(serializers.Serializer):
+    file = serializers.CharField()
+    created = serializers.IntegerField()
+    duplicates = serializers.IntegerField()
+
+
+class FaultSerializer(serializers.Serializer):
+    line = serializers.IntegerField()
+    reason = serializers.CharField()
+
+
+class ImportRefusedSerializer(serializers.Serializer):
+    file = serializers.CharField()
+    faults = FaultSerializer(many=True)
+
+
+class ShownTurnSerializer(serializers.Serializer):
+    role = serializers.ChoiceField(choices=["system", "user", "assistant"])
+    content = serializers.CharField()
+    html = serializers.CharField()
+
+
+class ShownPromptSerializer(serializers.Serializer):
+    messages = ShownTurnSerializer(many=True)
+    category = serializers.CharField()
+    language = serializers.CharField()
+
+
+class ShownAnswerSerializer(serializers.Serializer):
+    letter = serializers.CharField()
+    text = serializers.CharField()
+    html = serializers.CharField()
+
+
+class ShownGuidelineSerializer(serializers.Serializer):
+    number = serializers.IntegerField()
+    title = serializers.CharField()
+    html = serializers.CharField()
+
+
+class LimitsSerializer(serializers.Serializer):
+    max_chars = serializers.IntegerField()
+
+
 class WorkSerializer(serializers.Serializer):
     """A leased slot, as labeling.work.payload describes it."""
 
     slot = serializers.IntegerField()
     kind = serializers.ChoiceField(choices=["write", "rank"])
+    project = serializers.SlugField()
     lease_token = serializers.UUIDField()
     lease_expires_at = serializers.DateTimeField()
-    prompt = serializers.DictField(allow_null=True)
-    answers = serializers.ListField(child=serializers.DictField())
+    lease_seconds = serializers.IntegerField()
+    prompt = ShownPromptSerializer(allow_null=True)
+    answers = ShownAnswerSerializer(many=True)
+    guideline = ShownGuidelineSerializer(allow_null=True, help_text="the version under which the label will stand")
     draft = serializers.DictField(allow_null=True)
+    draft_saved_at = serializers.DateTimeField(allow_null=True)
+    limits = LimitsSerializer()
+
+
+class RenewedSerializer(serializers.Serializer):
+    lease_expires_at = serializers.DateTimeField()
+    newer_guideline = serializers.BooleanField(help_text="a version was published after the item was handed out")
+
+
+class SavedSerializer(serializers.Serializer):
+    saved_at = serializers.DateTimeField()
+
+
+class MadeSerializer(serializers.Serializer):
+    id = serializers.IntegerField()
+
+
+class PreviewedSerializer(serializers.Serializer):
+    html = serializers.CharField()
+
+
+class RefusedSerializer(serializers.Serializer):
+    errors = serializers.DictField(child=serializers.ListField(child=serializers.CharField()))  # type: ignore[assignment]
+
+
+class ConflictSerializer(serializers.Serializer):
+    code = serializers.ChoiceField(choices=["lease_lost", "already_submitted"])
+    detail = serializers.CharField()
+    draft_saved = serializers.BooleanField(required=False)

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django.core.exceptions import PermissionDenied
 from django.http import Http404
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiResponse, extend_schema
@@ -13,10 +12,14 @@ from rest_framework.views import APIView
 
 from hone.accounts import access
 from hone.markdown import render
-from labeling import assignment, responses
+from labeling import assignment, guidelines, responses
 from labeling.api import serializers
+from labeling.messages import clean_text
 from labeling.models import Slot
 from labeling.work import payload
+
+REFUSED = {400: serializers.RefusedSerializer}
+LOST = {409: serializers.ConflictSerializer}
 
 
 def lease_lost(*, draft_saved: bool = False) -> Response:
@@ -26,6 +29,11 @@ def lease_lost(*, draft_saved: bool = False) -> Response:
     return Response(
         {"code": "lease_lost", "detail": detail, "draft_saved": draft_saved}, status=status.HTTP_409_CONFLICT
     )
+
+
+def already_submitted() -> Response:
+    detail = _("You have submitted this item already, perhaps in another tab.")
+    return Response({"code": "already_submitted", "detail": detail}, status=status.HTTP_409_CONFLICT)
 
 
 def invalid(error: responses.Invalid) -> Response:
@@ -41,6 +49,13 @@ def check_slot(request: Request, slot_id: int) -> Slot:
     return slot
 
 
+def first_sentence(errors: Any) -> str:
+    """The first sentence in a serializer's errors, which nest as the request did; it may repeat the request's text."""
+    while not isinstance(errors, str):
+        errors = next(iter(errors.values() if isinstance(errors, dict) else errors))
+    return clean_text(str(errors))
+
+
 class Checked(APIView):
     """A view whose request body has a serializer; `read` answers with the checked values."""
 
@@ -49,7 +64,7 @@ class Checked(APIView):
     def read(self, request: Request) -> dict[str, Any]:
         serializer = self.serializer_class(data=request.data)
         if not serializer.is_valid():
-            raise responses.Invalid(**{field: str(found[0]) for field, found in serializer.errors.items()})
+            raise responses.Invalid(**{field: first_sentence(found) for field, found in serializer.errors.items()})
         return serializer.validated_data
 
     def handle_exception(self, exc: Exception) -> Response:
@@ -77,7 +92,9 @@ class NextView(APIView):
 class RenewView(Checked):
     serializer_class = serializers.LeaseSerializer
 
-    @extend_schema(request=serializers.LeaseSerializer, responses={200: serializers.LeaseSerializer})
+    @extend_schema(
+        request=serializers.LeaseSerializer, responses={200: serializers.RenewedSerializer, **REFUSED, **LOST}
+    )
     def post(self, request: Request, slot_id: int) -> Response:
         """Extends the lease while the page is open."""
         check_slot(request, slot_id)
@@ -85,15 +102,21 @@ class RenewView(Checked):
         try:
             slot = assignment.renew(slot_id=slot_id, user=request.user, lease_token=token)  # type: ignore[arg-type]
         except assignment.LeaseLost:
-            return lease_lost()
+            mine = responses.is_submitted(slot_id=slot_id, user=request.user)  # type: ignore[arg-type]
+            return already_submitted() if mine else lease_lost()
         assert slot.lease_expires_at is not None
-        return Response({"lease_expires_at": slot.lease_expires_at.isoformat()})
+        return Response(
+            {
+                "lease_expires_at": slot.lease_expires_at.isoformat(),
+                "newer_guideline": guidelines.newer_than_shown(slot),
+            }
+        )
 
 
 class DraftView(Checked):
     serializer_class = serializers.DraftSerializer
 
-    @extend_schema(request=serializers.DraftSerializer, responses={200: serializers.DraftSerializer})
+    @extend_schema(request=serializers.DraftSerializer, responses={200: serializers.SavedSerializer, **REFUSED})
     def put(self, request: Request, slot_id: int) -> Response:
         """Keeps what was entered so far, with or without a lease."""
         check_slot(request, slot_id)
@@ -105,7 +128,10 @@ class DraftView(Checked):
 class SubmitView(Checked):
     serializer_class = serializers.SubmitSerializer
 
-    @extend_schema(request=serializers.SubmitSerializer, responses={201: dict, 200: dict, 409: dict})
+    @extend_schema(
+        request=serializers.SubmitSerializer,
+        responses={201: serializers.MadeSerializer, 200: serializers.MadeSerializer, **REFUSED, **LOST},
+    )
     def post(self, request: Request, slot_id: int) -> Response:
         """Submits the answer: 201, or 200 when this client key was submitted before."""
         check_slot(request, slot_id)
@@ -121,8 +147,7 @@ class SubmitView(Checked):
         except assignment.LeaseLost:
             return lease_lost(draft_saved=True)
         except responses.AlreadySubmitted:
-            detail = _("You have submitted this item already, perhaps in another tab.")
-            return Response({"code": "already_submitted", "detail": detail}, status=status.HTTP_409_CONFLICT)
+            return already_submitted()
         code = status.HTTP_200_OK if done.is_replay else status.HTTP_201_CREATED
         return Response({"id": done.label.pk}, status=code)
 
@@ -130,7 +155,7 @@ class SubmitView(Checked):
 class SkipView(Checked):
     serializer_class = serializers.SkipSerializer
 
-    @extend_schema(request=serializers.SkipSerializer, responses={200: dict})
+    @extend_schema(request=serializers.SkipSerializer, responses={200: serializers.MadeSerializer, **REFUSED, **LOST})
     def post(self, request: Request, slot_id: int) -> Response:
         """Passes the item on, with a reason."""
         check_slot(request, slot_id)
@@ -144,9 +169,7 @@ class SkipView(Checked):
 class PreviewView(Checked):
     serializer_class = serializers.PreviewSerializer
 
-    @extend_schema(request=serializers.PreviewSerializer, responses={200: dict})
+    @extend_schema(request=serializers.PreviewSerializer, responses={200: serializers.PreviewedSerializer, **REFUSED})
     def post(self, request: Request) -> Response:
         """Markdown as the other pages will show it."""
-        if not request.user.is_authenticated:
-            raise PermissionDenied
         return Response({"html": render(self.read(request)["text"])})

@@ -35,7 +35,18 @@ class Demonstration(Label):
 
     class Meta:
         ordering = ["id"]
-        indexes = [models.Index(fields=["project", "simulated", "id"], name="demonstration_export")]
+        constraints = [
+            # Of imported conversations; two people may well write the same one.
+            models.UniqueConstraint(
+                fields=["project", "content_hash"],
+                condition=models.Q(slot=None) & ~models.Q(content_hash=""),
+                name="demonstration_imported_once",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["project", "simulated", "id"], name="demonstration_export"),
+            models.Index(fields=["project", "content_hash"], name="demonstration_by_hash"),
+        ]
 
     def __str__(self) -> str:
         return f"demonstration {self.pk}"

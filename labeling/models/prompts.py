@@ -1,8 +1,11 @@
 """Prompts as chat messages."""
 
+import json
+from typing import Any
+
 from django.conf import settings
-from django.contrib.postgres.indexes import GinIndex
 from django.db import models
+from django.db.models.functions import Cast
 from django.utils.translation import gettext_lazy as _
 
 from hone.accounts.models import Project
@@ -38,6 +41,25 @@ WANTED_PERCENT = {
 }
 
 
+class PromptQuerySet(models.QuerySet):
+    def containing(self, words: str) -> "PromptQuerySet":
+        """Prompts with a turn whose text holds these words, whatever their case; reads texts alone, not the JSON."""
+        path = f'$[*].content ? (@ like_regex {json.dumps(words, ensure_ascii=False)} flag "iq")'
+        return self.filter(
+            models.Func(
+                "messages",
+                Cast(models.Value(path), _JsonPath()),
+                function="jsonb_path_exists",
+                output_field=models.BooleanField(),
+            )
+        )
+
+
+class _JsonPath(models.Field):
+    def db_type(self, connection: Any) -> str:
+        return "jsonpath"
+
+
 class Prompt(models.Model):
     """A conversation that ends with a user turn and waits for an answer."""
 
@@ -55,16 +77,15 @@ class Prompt(models.Model):
     simulated = models.BooleanField(default=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
+    objects = PromptQuerySet.as_manager()
+
     class Meta:
         ordering = ["id"]
         constraints = [
             models.UniqueConstraint(fields=["project", "content_hash"], name="prompt_once"),
             models.CheckConstraint(condition=models.Q(category__in=Category.values), name="prompt_category_known"),
         ]
-        indexes = [
-            models.Index(fields=["project", "category"], name="prompt_by_category"),
-            GinIndex(fields=["messages"], opclasses=["jsonb_path_ops"], name="prompt_messages"),
-        ]
+        indexes = [models.Index(fields=["project", "category"], name="prompt_by_category")]
 
     def __str__(self) -> str:
         return self.preview

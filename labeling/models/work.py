@@ -6,6 +6,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from hone.accounts.models import Project
+from labeling.models.guidelines import Guideline
 from labeling.models.prompts import Prompt
 
 
@@ -21,7 +22,6 @@ class Batch(models.Model):
     kind = models.CharField(max_length=8, choices=Kind)
     name = models.CharField(max_length=120)
     created_at = models.DateTimeField(auto_now_add=True)
-    closed_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         ordering = ["-id"]
@@ -94,6 +94,9 @@ class Slot(models.Model):
     leased_at = models.DateTimeField(null=True, blank=True)
     lease_expires_at = models.DateTimeField(null=True, blank=True)
     order_shown = models.JSONField(null=True, blank=True, help_text="completion indexes in the order shown")
+    guideline = models.ForeignKey(
+        Guideline, null=True, blank=True, on_delete=models.PROTECT, related_name="+", help_text="the version shown"
+    )
     submitted_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:

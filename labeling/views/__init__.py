@@ -1,14 +1,15 @@
 """Pages of the labeling side: home and project here, working and managing beside."""
 
 from django.contrib.auth.decorators import login_required
+from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from hone.accounts import access
 from hone.accounts.models import Membership, Project, User
-from labeling import guidelines, queries
-from labeling.assignment import count_open
+from labeling import guidelines, queries, waiting
 
+PROJECTS_A_PAGE = 50
 ROLE_LABELS = dict(Membership.Role.choices)
 
 
@@ -22,17 +23,14 @@ def signed_in(request: HttpRequest) -> User:
 def home(request: HttpRequest) -> HttpResponse:
     """The user's projects and what waits for them in each."""
     user = signed_in(request)
+    page = Paginator(Project.objects.visible_to(user), PROJECTS_A_PAGE).get_page(request.GET.get("page"))
+    # Page.object_list is a slice, which the counts could not be added to.
+    shown = Project.objects.filter(pk__in=[found.pk for found in page])
+    roles = access.roles_in(user, shown)
     projects = [
-        {
-            "project": found,
-            "role": ROLE_LABELS.get(access.role_in(user, found) or ""),
-            "write_open": count_open(project=found, user=user, kind="write"),
-            "rank_open": count_open(project=found, user=user, kind="rank"),
-            "done_today": queries.done_today(project=found, user=user),
-        }
-        for found in Project.objects.visible_to(user)
+        {**row, "role": ROLE_LABELS.get(roles.get(row["project"].pk, ""))} for row in waiting.overview(shown, user=user)
     ]
-    return render(request, "hone/home.html", {"projects": projects})
+    return render(request, "hone/home.html", {"projects": projects, "page_obj": page})
 
 
 @login_required
@@ -42,7 +40,9 @@ def project(request: HttpRequest, slug: str) -> HttpResponse:
     found = access.project_for(user, slug)
     role = access.role_in(user, found)
     can_manage = role == access.MANAGER
+    [mine] = waiting.overview(Project.objects.filter(pk=found.pk), user=user)
     context = {
+        **mine,
         "project": found,
         "role": role,
         "role_label": ROLE_LABELS.get(role or ""),
@@ -52,8 +52,5 @@ def project(request: HttpRequest, slug: str) -> HttpResponse:
         "mix": queries.mix(found),
         "guideline": guidelines.current(found),
         "people": queries.people(found) if role in access.LEADS else [],
-        "write_open": count_open(project=found, user=user, kind="write"),
-        "rank_open": count_open(project=found, user=user, kind="rank"),
-        "done_today": queries.done_today(project=found, user=user),
     }
     return render(request, "labeling/project.html", context)

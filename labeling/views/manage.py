@@ -11,13 +11,11 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from hone.accounts import access
-from hone.accounts.models import Membership
-from hone.audit.models import record
 from hone.markdown import render as render_markdown
 from labeling import guidelines, importing, queries
 from labeling.export import comparison_lines
-from labeling.forms import GuidelineForm, ImportForm, MemberForm
-from labeling.models import Category
+from labeling.forms import GuidelineForm, ImportForm, MemberForm, MemberSwitchForm, PromptFilterForm
+from labeling.models import Category, Prompt
 from labeling.views import signed_in
 
 
@@ -26,42 +24,60 @@ def guideline_edit(request: HttpRequest, slug: str) -> HttpResponse:
     """The project's one draft; "publish" freezes it. A new draft starts from the published text."""
     user = signed_in(request)
     project = access.project_for(user, slug, roles=access.MANAGERS)
-    draft = project.guidelines.filter(published_at=None).first()
-    start = draft or guidelines.current(project)
+    start = guidelines.being_edited(project)
+    based_on, theirs = guidelines.stamp(start), None
     form = GuidelineForm(request.POST or None, initial={"title": start.title, "body": start.body} if start else None)
     if request.method == "POST" and form.is_valid():
-        draft = guidelines.save_draft(project=project, **form.cleaned_data)
-        if request.POST.get("action") == "publish":
-            guidelines.publish(guideline=draft, actor=user)
-            messages.success(request, _("Version %(n)d is published.") % {"n": draft.number})
-            return redirect("labeling:guideline", slug=slug)
-        messages.success(request, _("The draft is saved."))
-        return redirect("labeling:guideline_edit", slug=slug)
+        try:
+            saved = guidelines.edit(
+                project=project,
+                title=form.cleaned_data["title"],
+                body=form.cleaned_data["body"],
+                based_on=request.POST.get("based_on", ""),
+                actor=user,
+                publish_it=request.POST.get("action") == "publish",
+            )
+        except guidelines.Changed as error:
+            form.add_error(None, str(error))
+            theirs = start = guidelines.being_edited(project)
+            based_on = guidelines.stamp(start)
+        else:
+            if saved.is_published:
+                messages.success(request, _("Version %(n)d is published.") % {"n": saved.number})
+                return redirect("labeling:guideline", slug=slug)
+            messages.success(request, _("The draft is saved."))
+            return redirect("labeling:guideline_edit", slug=slug)
+    elif request.method == "POST":
+        based_on = request.POST.get("based_on", "")  # the text that was begun with, not what is newest now
     context = {
         "project": project,
         "form": form,
-        "draft": draft,
+        "based_on": based_on,
+        "theirs": theirs,
+        "draft": start if start and not start.is_published else None,
         "preview_html": render_markdown(start.body) if start else "",
     }
-    return render(request, "labeling/guideline_edit.html", context)
+    return render(request, "labeling/guideline_edit.html", context, status=409 if theirs else 200)
 
 
 @login_required
 def prompts(request: HttpRequest, slug: str) -> HttpResponse:
     """The project's prompts, filtered by category, language and text; the filter is in the address."""
     project = access.project_for(signed_in(request), slug, roles=access.LEADS)
-    rows = project.prompts.order_by("-id")
-    chosen = {name: request.GET.get(name, "").strip() for name in ("category", "language", "q")}
-    if chosen["category"]:
-        rows = rows.filter(category=chosen["category"])
-    if chosen["language"]:
-        rows = rows.filter(language=chosen["language"])
-    if chosen["q"]:
-        rows = rows.filter(messages__icontains=chosen["q"])
+    rows = Prompt.objects.filter(project=project).order_by("-id")
+    form = PromptFilterForm(request.GET)
+    if not form.is_valid():
+        rows = rows.none()  # no prompt has such a category, or a text with such a character
+    chosen = form.cleaned_data
+    if category := chosen.get("category"):
+        rows = rows.filter(category=category)
+    if language := chosen.get("language"):
+        rows = rows.filter(language=language)
+    if words := chosen.get("q"):
+        rows = rows.containing(words)
     context = {
         "project": project,
         "page_obj": Paginator(rows, 50).get_page(request.GET.get("page")),
-        "filters": chosen,
         "categories": Category.choices,
         "languages": project.prompts.order_by("language").values_list("language", flat=True).distinct(),
         "can_manage": access.role_in(signed_in(request), project) == access.MANAGER,
@@ -95,16 +111,11 @@ def members(request: HttpRequest, slug: str) -> HttpResponse:
     form = MemberForm(request.POST if request.POST.get("action") == "add" else None, project=project)
     if request.method == "POST":
         if request.POST.get("action") == "add" and form.is_valid():
-            member = form.save()
-            record("member.added", member, actor=user, role=member.role)
+            form.save(actor=user)
             return redirect("labeling:members", slug=slug)
-        member_id = request.POST.get("member", "")
-        if request.POST.get("action") in {"deactivate", "activate"} and member_id.isdigit():
-            found = Membership.objects.filter(project=project, pk=member_id).first()
-            if found:
-                found.is_active = request.POST["action"] == "activate"
-                found.save(update_fields=["is_active"])
-                record(f"member.{request.POST['action']}d", found, actor=user)
+        switch = MemberSwitchForm(request.POST, project=project)
+        if request.POST.get("action") != "add" and switch.is_valid():
+            switch.save(actor=user)
             return redirect("labeling:members", slug=slug)
     memberships = project.memberships.select_related("user").order_by("user__username")
     return render(request, "labeling/members.html", {"project": project, "memberships": memberships, "form": form})
@@ -125,7 +136,6 @@ def data(request: HttpRequest, slug: str) -> HttpResponse:
         "fmt": fmt,
         "include_simulated": simulated,
         "example": json.dumps(json.loads(line), ensure_ascii=False, indent=2) if line else "",
-        "export_url": address,
         "absolute_url": request.build_absolute_uri(address),
         "can_manage": access.role_in(signed_in(request), project) == access.MANAGER,
     }

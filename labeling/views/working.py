@@ -7,8 +7,8 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 
 from hone.accounts import access
-from labeling import guidelines, queries
-from labeling.assignment import count_open, next_slot
+from labeling import guidelines, queries, waiting
+from labeling.assignment import next_slot
 from labeling.models import Category, SkipReason
 from labeling.views import signed_in
 from labeling.work import payload
@@ -36,8 +36,8 @@ def _working_page(request: HttpRequest, *, slug: str, kind: str) -> HttpResponse
         "project": project,
         "work": payload(slot=slot, user=user) if slot else None,
         "done_today": queries.done_today(project=project, user=user, kind=kind),
-        "open_count": count_open(project=project, user=user, kind=kind),
-        "other_open": count_open(project=project, user=user, kind=other),
+        "open_count": waiting.count(project=project, user=user, kind=kind),
+        "other_open": waiting.is_any(project=project, user=user, kind=other),
         "skip_reasons": SkipReason.choices,
         "categories": Category.choices,
     }

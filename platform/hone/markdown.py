@@ -1,10 +1,26 @@
 """Markdown to sanitised HTML, for guidelines, prompts and answers."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import nh3
 from markdown_it import MarkdownIt
+from markdown_it.common.utils import escapeHtml
+from markdown_it.renderer import RendererHTML
+from markdown_it.token import Token
 
 # Raw HTML in the source is shown as text: answers often contain it, and a rater must see what was written.
 _parser = MarkdownIt("commonmark", {"html": False, "linkify": False, "breaks": True}).enable(["table", "strikethrough"])
+
+
+def _image_as_text(self: RendererHTML, tokens: Sequence[Token], index: int, *_: Any) -> str:
+    """An image's source: a remote image would tell its host who reads, and one that vanished would leave no trace."""
+    image = tokens[index]
+    title = f' "{image.attrs["title"]}"' if image.attrs.get("title") else ""
+    return escapeHtml(f"![{image.content}]({image.attrs['src']}{title})")
+
+
+_parser.add_render_rule("image", _image_as_text)
 
 _TAGS = {
     "p", "br", "hr", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li", "blockquote", "pre", "code",
@@ -16,7 +32,7 @@ _ATTRIBUTES = {"a": {"href", "title"}, "code": {"class"}, "ol": {"start"}}
 def render(text: str) -> str:
     """CommonMark with tables, as HTML that is safe to insert into a page.
 
-    Images are dropped (a remote image would tell its host who reads), links open without referrer, and every
+    Images are shown as their source (_image_as_text), links open without referrer, and every
     block of text takes its own direction so that right-to-left answers read correctly.
     """
     html = nh3.clean(

@@ -4,8 +4,11 @@ Without DATABASE_URL and BROKER_URL the addresses of the embedded servers are us
 `var/services.json` when it starts them, so that `manage.py` in a second terminal finds the same database.
 """
 
+import contextlib
 import json
+import os
 import secrets
+import tempfile
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -54,22 +57,34 @@ def _secret_key() -> str:
         return given
     path = VAR_DIR / "secret_key"
     try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        VAR_DIR.mkdir(parents=True, exist_ok=True)
-        key = secrets.token_urlsafe(48)
-        try:
-            with path.open("x", encoding="utf-8") as file:
-                path.chmod(0o600)
-                file.write(key)
-        except FileExistsError:  # another process of the same start was first
-            return path.read_text(encoding="utf-8")
-        return key
+        if not path.exists():
+            _make_once(path, secrets.token_urlsafe(48))
+        key = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise env.SettingError(f"The key in {path} cannot be made or read: {error.strerror}.") from None
+    if not key:
+        raise env.SettingError(f"{path} is empty: remove it, and the next start makes a new key.")
+    return key
+
+
+def _make_once(path: Path, content: str) -> None:
+    """Writes a file that only its owner can read; where two processes of one start do so, the first one's stays."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Written aside and then linked: a reader never meets an empty or half-written file.
+    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(content)
+        with contextlib.suppress(FileExistsError):
+            os.link(aside, path)
+    finally:
+        os.unlink(aside)
 
 
 DEBUG = env.boolean("DEBUG", False)
 SECRET_KEY = _secret_key()
-ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1],testserver")
+# This machine's own names stay allowed whatever else is named: health checks and the demo ask there.
+ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]", *env.words("ALLOWED_HOSTS")]
 CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
 HTTPS = env.boolean("HTTPS", False)  # set where a proxy in front of us ends TLS
 
@@ -155,7 +170,8 @@ AXES_RESET_ON_SUCCESS = True
 AXES_LOCKOUT_CALLABLE = "hone.accounts.views.locked_out"
 AXES_VERBOSE = False
 # Proxies between us and the world that set X-Forwarded-For; without this they all look like one address.
-AXES_IPWARE_PROXY_COUNT = env.integer("PROXY_COUNT", 0, minimum=0, maximum=10) or None
+PROXY_COUNT = env.integer("PROXY_COUNT", 0, minimum=0, maximum=10)
+AXES_CLIENT_IP_CALLABLE = "hone.accounts.addresses.client_address"
 
 KNOX_TOKEN_MODEL = "accounts.ApiToken"
 # knox's own migrations make its table even where the model is swapped for ours; an unused table helps nobody.
@@ -198,6 +214,11 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "knox.auth.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PARSER_CLASSES": [
+        "hone.api.parsers.JSONParser",
+        "rest_framework.parsers.FormParser",
+        "rest_framework.parsers.MultiPartParser",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
@@ -243,7 +264,7 @@ TRAINER_PYTHON = env.text("TRAINER_PYTHON")  # another environment's interpreter
 # Languages, time, files --------------------------------------------------------------------------------------
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", "English")]
-TIME_ZONE = env.text("TIME_ZONE", "UTC")
+TIME_ZONE = env.time_zone("TIME_ZONE", "UTC")
 USE_TZ = True
 STATIC_URL = "/static/"
 STATIC_ROOT = VAR_DIR / "static"
@@ -268,11 +289,12 @@ UNFOLD = {
     "COLORS": {"primary": _ACCENT},
 }
 
+_LOG_LEVEL = env.one_of("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["console"], "level": env.text("LOG_LEVEL", "INFO")},
+    "root": {"handlers": ["console"], "level": _LOG_LEVEL},
     "loggers": {"axes": {"level": "WARNING"}},
 }

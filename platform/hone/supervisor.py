@@ -176,13 +176,13 @@ def ends_like_ctrl_c() -> None:
 
 def main() -> None:
     ends_like_ctrl_c()
-    host, _, port = os.environ.get("HONE_ADDRESS", "127.0.0.1:8000").partition(":")
+    host, port = env.address("HONE_ADDRESS", "127.0.0.1:8000")
     supervisor = Supervisor(var=Path(os.environ.get("HONE_VAR", "var")).resolve())
     try:
         supervisor.start_services()
         supervisor.manage("migrate", "--no-input")
         supervisor.manage("collectstatic", "--no-input", "--verbosity", "0")
-        address = free_address(host, int(port or 8000))
+        address = free_address(host, port)
         for command in commands(address=address):
             supervisor.run(command)
         print(

@@ -27,7 +27,7 @@ site = [
         auth.PasswordChangeView.as_view(template_name="hone/password.html", success_url=reverse_lazy("hone:account")),
         name="password",
     ),
-    path("account/tokens/<str:token_key>/delete/", accounts.delete_token, name="token_delete"),
+    path("account/tokens/<slug:token_key>/delete/", accounts.delete_token, name="token_delete"),
     path("health/", health, name="health"),
 ]
 api = [
@@ -35,7 +35,9 @@ api = [
     path("", include("training.api.urls")),
     path("", RedirectView.as_view(pattern_name="api:docs"), name="root"),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
-    path("docs/", SpectacularSwaggerView.as_view(url_name="api:schema"), name="docs"),
+    path(
+        "docs/", SpectacularSwaggerView.as_view(url_name="api:schema", template_name="hone/api_docs.html"), name="docs"
+    ),
 ]
 handler400 = partial(defaults.bad_request, template_name="hone/400.html")
 handler403 = partial(defaults.permission_denied, template_name="hone/403.html")

@@ -2,8 +2,14 @@
 
 import pytest
 from django.contrib import admin
+from django.contrib.admin.models import LogEntry
+from django.core.management import call_command
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
 from django.test import Client
 from django.urls import reverse
+from knox.models import get_digest_token
+from rest_framework.test import APIClient
 
 from hone.accounts.models import ApiToken, Project, User
 from tests import factories
@@ -36,9 +42,30 @@ def test_rows_that_workflows_own_cannot_be_added_by_hand(root: Client, label: st
 
 
 def test_the_digest_of_a_token_is_never_shown(root: Client, contractor: User) -> None:
-    token, _ = ApiToken.objects.create(user=contractor, name="t")
-    page = root.get(reverse("admin:accounts_apitoken_change", args=[token.pk])).content.decode()
-    assert f">{token.digest}<" not in page and "t" in page
+    token, _secret = ApiToken.objects.create(user=contractor, name="the token's name")
+    pages = [reverse("admin:accounts_apitoken_changelist")]
+    pages += [reverse(f"admin:accounts_apitoken_{view}", args=[token.pk]) for view in ("change", "delete", "history")]
+    for path in pages:
+        page = root.get(path, follow=True)
+        assert page.status_code == 200 and "the token&#x27;s name" in page.content.decode()
+        assert token.digest not in page.content.decode() + path
+    root.post(reverse("admin:accounts_apitoken_delete", args=[token.pk]), {"post": "yes"})
+    assert not ApiToken.objects.exists() and LogEntry.objects.get().object_id != token.digest
+
+
+@pytest.mark.django_db(transaction=True)
+def test_tokens_from_before_they_had_an_id_still_work(contractor: User, api: APIClient) -> None:
+    executor = MigrationExecutor(connection)
+    executor.migrate([("accounts", "0001_initial")])
+    try:
+        old = executor.loader.project_state([("accounts", "0001_initial")]).apps.get_model("accounts", "ApiToken")
+        digest, secret = get_digest_token()
+        old.objects.create(digest=digest, token_key=secret[:15], user_id=contractor.pk, name="old")
+    finally:
+        call_command("migrate", verbosity=0)
+    api.credentials(HTTP_AUTHORIZATION=f"Token {secret}")
+    assert api.get("/api/v1/projects/").status_code == 200
+    assert ApiToken.objects.get().pk and ApiToken.objects.create(user=contractor, name="new")[0].pk
 
 
 def test_staff_without_rights_see_no_tables(client: Client, lead: User) -> None:

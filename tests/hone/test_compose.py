@@ -2,6 +2,7 @@
 
 import ast
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,27 @@ def test_command_is_the_supervisors_but_for_the_interpreter(name: str) -> None:
 def test_every_environment_name_is_read_by_the_settings(name: str) -> None:
     given = {key.removesuffix("_FILE") for key in SERVICES[name]["environment"]}
     assert given - names_read_by_settings() == set()
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_setting_of_the_guides_table_reaches_the_containers(name: str) -> None:
+    """The table is what the settings read, see below; the image says where var/ is, and DEBUG stays off."""
+    given = {key.removesuffix("_FILE") for key in SERVICES[name]["environment"]}
+    assert names_read_by_settings() - given == {"HONE_VAR", "DEBUG"}
+
+
+@pytest.mark.parametrize("name", ["trainer", "trainer-gpu"])
+def test_trainers_read_their_hardware_settings_from_a_file_that_may_be_missing(name: str) -> None:
+    assert SERVICES[name]["env_file"] == [{"path": "./trainer.env", "required": False}]
+    guide = (ROOT / "docs" / "guides" / "operator.md").read_text(encoding="utf-8")
+    assert "`trainer.env`" in guide and all(f"`{prefix}`" in guide for prefix in launcher._PASSED_PREFIXES)
+
+
+def test_make_clean_keeps_labels_and_models() -> None:
+    done = subprocess.run(["make", "-n", "clean"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ".venv" in done.stdout
+    removed = [word for line in done.stdout.splitlines() if line.startswith("rm") for word in line.split()]
+    assert not any(word.strip("/").split("/")[0] == "var" for word in removed)
 
 
 @pytest.mark.parametrize("name", OURS)

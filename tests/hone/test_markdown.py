@@ -21,6 +21,19 @@ def test_hostile_text_becomes_harmless(hostile: str) -> None:
     assert '<a href="javascript' not in html and '<a href="data' not in html
 
 
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        ("![chart](…)", "![chart](%E2%80%A6)"),
+        ('![a "b"](https://x.example/p.png "t<i>")', '![a "b"](https://x.example/p.png "t&lt;i&gt;")'),
+        ("before ![](x.png) after", "before ![](x.png) after"),
+        ("![a][1]\n\n[1]: /p.png", "![a](/p.png)"),
+    ],
+)
+def test_an_image_is_shown_as_its_source(source: str, shown: str) -> None:
+    assert render(source).strip() == f'<p dir="auto">{shown}</p>'
+
+
 def test_tables_code_and_emphasis_are_kept() -> None:
     html = render("| a | b |\n|---|---|\n| 1 | 2 |\n\n```python\nx = 1\n```\n\n**bold**")
     assert "<table>" in html and '<code class="language-python">' in html and "<strong>bold</strong>" in html

@@ -1,6 +1,8 @@
 """Export and the rest of the data endpoints."""
 
+import base64
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -8,8 +10,10 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from rest_framework.test import APIClient
 
 from hone.accounts.models import ApiToken, Project, User
+from labeling.api import urls as labeling_urls
 from labeling.models import Prompt
 from tests import factories
+from training.api import urls as training_urls
 
 pytestmark = pytest.mark.django_db
 
@@ -68,6 +72,18 @@ def test_unknown_parameters_are_refused(api: APIClient, project: Project, manage
     assert api.get(f"/api/v1/projects/{project.slug}/comparisons/export/{query}").status_code == 400
 
 
+@pytest.mark.parametrize("accept", ["application/x-ndjson", "*/*", "text/html", "application/json", "nonsense"])
+def test_the_export_is_sent_whatever_the_client_says_it_accepts(
+    api: APIClient, project: Project, manager: User, accept: str
+) -> None:
+    api.force_authenticate(manager)
+    path = f"/api/v1/projects/{project.slug}/comparisons/export/"
+    answer = api.get(path, HTTP_ACCEPT=accept)
+    assert answer.status_code == 200 and answer["Content-Type"].startswith("application/x-ndjson")
+    refused = api.get(f"{path}?fmt=no", HTTP_ACCEPT=accept)
+    assert refused.status_code == 400 and refused["Content-Type"] == "application/json"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("fmt", ["conversational", "plain"])
 def test_datasets_reads_the_export(
@@ -122,10 +138,32 @@ def test_lists_take_the_same_number_of_queries_at_any_length(
     assert counts[0] == counts[1]
 
 
+def test_a_demonstration_tells_its_note_and_names_its_author_as_the_export_does(
+    api: APIClient, project: Project, manager: User, contractor: User
+) -> None:
+    prompt = factories.make_prompt(project)
+    prompt.demonstrations.create(project=project, author=contractor, messages=prompt.messages, note="Unsure.")
+    factories.make_ranking(contractor, project, [[0], [1]])
+    api.force_authenticate(manager)
+    [row] = api.get(f"/api/v1/projects/{project.slug}/demonstrations/").json()["results"]
+    assert row["note"] == "Unsure."
+    assert row["annotator"] == export(api, project)[0]["annotator"] == f"a{contractor.pk}"
+
+
+@pytest.mark.parametrize("cursor", ["p=abc", "p=%00", "p=²", "p=-1", "o=x", "p=1"])
+def test_a_made_up_cursor_is_404_or_a_page(api: APIClient, project: Project, manager: User, cursor: str) -> None:
+    api.force_authenticate(manager)
+    text = base64.b64encode(cursor.encode()).decode()
+    assert api.get(f"/api/v1/projects/{project.slug}/prompts/", {"cursor": text}).status_code in {200, 404}
+
+
 def test_schema_names_every_endpoint_and_docs_load_nothing_from_elsewhere(api: APIClient, manager: User) -> None:
     api.force_authenticate(manager)
     schema = api.get("/api/v1/schema/?format=json").json()
-    assert "/api/v1/projects/{slug}/comparisons/export/" in schema["paths"]
+    routes = [route.pattern for urls in (labeling_urls, training_urls) for route in urls.urlpatterns]
+    named = {"/api/v1/" + re.sub(r"<\w+:(\w+)>", r"{\1}", str(pattern)) for pattern in routes}
+    found = {re.sub(r"{id}", "{pk}", path) for path in schema["paths"]}
+    assert named - found == set()
     api.force_login(manager)
     page = api.get("/api/v1/docs/").content.decode()
     assert "swagger-ui" in page and "//cdn" not in page and "https://unpkg" not in page

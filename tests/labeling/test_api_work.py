@@ -140,3 +140,99 @@ def test_session_requests_need_the_csrf_token(project: Project, contractor: User
     api = APIClient(enforce_csrf_checks=True)
     api.force_login(contractor)
     assert api.post(f"/api/v1/projects/{project.slug}/work/rank/next/").status_code == 403
+
+
+NESTED = "[" * 5000 + "]" * 5000
+ODD_TEXTS = ["a\\u0000b", "\\ud83d", "\\ude00\\ud83d", "\\ud83d\\ude00"]  # as they stand in JSON
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        '"tiers": [["A"], "BCD"]',
+        '"tiers": {"0": ["A"]}',
+        '"tiers": [[["A"]]]',
+        '"tiers": [[{"A": 1}]]',
+        '"tiers": [null]',
+        '"tiers": [["\\ud83d"]]',
+        '"tiers": [], "unacceptable": "ABCD"',
+        '"tiers": [["A"],["B"],["C"],["D"]], "unacceptable": [{}]',
+        '"tiers": [["A"],["B"],["C"],["D"]], "note": ["x"]',
+        '"tiers": [["A"],["B"],["C"],["D"]], "note": "\\u0000"',
+        '"tiers": [["A"],["B"],["C"],["D"]], "note": "\\ud83d"',
+        '"tiers": [["A"],["B"],["C"],["D"]], "active_seconds": {}',
+        '"tiers": [["A"],["B"],["C"],["D"]], "active_seconds": 1e400',
+        f'"tiers": [["A"],["B"],["C"],["D"]], "active_seconds": {"9" * 4000}',
+        f'"tiers": {NESTED}',
+        f'"tiers": {"[" * 300 + "]" * 300}',
+        '"tiers": [["A"],["B"],["C"],["D"]], "client_key": "\\ud83d"',
+        '"tiers": [["A"],["B"],["C"],["D"]], "lease_token": ["\\ud83d"]',
+    ],
+)
+def test_a_malformed_ranking_is_400_with_a_sentence(
+    api: APIClient, project: Project, contractor: User, fields: str
+) -> None:
+    factories.make_batch(project)
+    work = begin(api, contractor, project)
+    body = f'{{"lease_token": "{work["lease_token"]}", "client_key": "{uuid.uuid4()}", {fields}}}'
+    answer = api.post(f"/api/v1/work/{work['slot']}/submit/", body, content_type="application/json")
+    assert answer.status_code == 400
+    sentences = answer.json().get("errors", answer.json())
+    assert all(isinstance(text, str) for text in (s[0] if isinstance(s, list) else s for s in sentences.values()))
+    assert not Ranking.objects.exists()
+
+
+@pytest.mark.parametrize("body", ["[]", '"x"', "7", "null", NESTED, '{"content": 5}', '{"content": [1]}', "{"])
+@pytest.mark.parametrize("path", ["renew", "draft", "submit", "skip"])
+def test_bodies_of_the_wrong_shape_are_400(
+    api: APIClient, project: Project, contractor: User, path: str, body: str
+) -> None:
+    factories.make_batch(project)
+    work = begin(api, contractor, project)
+    send = api.put if path == "draft" else api.post
+    answer = send(f"/api/v1/work/{work['slot']}/{path}/", body, content_type="application/json")
+    assert answer.status_code == 400
+
+
+@pytest.mark.parametrize("text", ODD_TEXTS)
+def test_odd_characters_are_taken_by_submit_and_draft(
+    api: APIClient, project: Project, contractor: User, text: str
+) -> None:
+    factories.make_batch(project, "write", items=2)
+    work = begin(api, contractor, project, "write")
+    asked = json.dumps({"role": "user", "content": work["prompt"]["messages"][0]["content"]})
+    messages = f'"messages": [{asked}, {{"role": "assistant", "content": "so: {text}"}}]'
+    path = f"/api/v1/work/{work['slot']}"
+    draft = f'{{"content": {{{messages}, "k{text}": 1e400}}}}'
+    assert api.put(f"{path}/draft/", draft, content_type="application/json").status_code == 200
+    body = f'{{"lease_token": "{work["lease_token"]}", "client_key": "{uuid.uuid4()}", {messages}}}'
+    assert api.post(f"{path}/submit/", body, content_type="application/json").status_code == 201
+    lost = begin(api, contractor, project, "write")
+    Slot.objects.filter(pk=lost["slot"]).update(lease_expires_at=timezone.now() - timedelta(seconds=1))
+    body = f'{{"lease_token": "{lost["lease_token"]}", "client_key": "{uuid.uuid4()}", {messages}}}'
+    late = api.post(f"/api/v1/work/{lost['slot']}/submit/", body, content_type="application/json")
+    assert late.status_code == 409 and Draft.objects.get().content["messages"][-1]["content"].startswith("so: ")
+
+
+def test_an_unknown_reason_with_odd_characters_is_400(api: APIClient, project: Project, contractor: User) -> None:
+    factories.make_batch(project)
+    work = begin(api, contractor, project)
+    body = f'{{"lease_token": "{work["lease_token"]}", "reason": "\\ud83d"}}'
+    answer = api.post(f"/api/v1/work/{work['slot']}/skip/", body, content_type="application/json")
+    assert answer.status_code == 400 and "reason" in answer.json()["errors"]
+
+
+def test_a_number_that_no_slot_can_have_is_404(api: APIClient, contractor: User) -> None:
+    api.force_authenticate(contractor)
+    assert api.post(f"/api/v1/work/{10**30}/renew/", {}).status_code == 404
+
+
+def test_renew_says_when_a_newer_guideline_is_published(api: APIClient, project: Project, contractor: User) -> None:
+    factories.make_guideline(project)
+    factories.make_batch(project)
+    work = begin(api, contractor, project)
+    token = {"lease_token": work["lease_token"]}
+    assert api.post(f"/api/v1/work/{work['slot']}/renew/", token).json()["newer_guideline"] is False
+    factories.make_guideline(project, body="## Two")
+    assert api.post(f"/api/v1/work/{work['slot']}/renew/", token).json()["newer_guideline"] is True
+    assert begin(api, contractor, project)["guideline"]["number"] == work["guideline"]["number"] == 1

@@ -1,16 +1,17 @@
 """Who gets which slot, and for how long."""
 
 import threading
+import time
 import uuid
 from datetime import timedelta
 
 import pytest
-from django.db import connection, connections
+from django.db import connection, connections, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from hone.accounts.models import Project, User
-from labeling import assignment, responses
+from labeling import assignment, responses, waiting
 from labeling.models import Draft, Slot
 from tests import factories
 
@@ -105,9 +106,31 @@ class TestNextSlot:
 
     def test_counts_only_what_the_person_may_take(self, project: Project, contractor: User) -> None:
         factories.make_batch(project, items=3, slots=2)
-        assert assignment.count_open(project=project, user=contractor, kind="rank") == 3
+        assert waiting.count(project=project, user=contractor, kind="rank") == 3
         assignment.next_slot(project=project, user=contractor, kind="rank")
-        assert assignment.count_open(project=project, user=contractor, kind="rank") == 3
+        assert waiting.count(project=project, user=contractor, kind="rank") == 3
+        assert waiting.is_any(project=project, user=contractor, kind="rank")
+        assert not waiting.is_any(project=project, user=contractor, kind="write")
+        assert waiting.count(project=project, user=contractor, kind="write") == 0
+
+    def test_a_count_ends_where_a_page_no_longer_shows_it(self, project: Project, contractor: User) -> None:
+        factories.make_batch(project, items=100, slots=2)
+        assert waiting.count(project=project, user=contractor, kind="rank") == 100
+        factories.make_batch(project, items=1)
+        assert waiting.count(project=project, user=contractor, kind="rank") == "100+"
+
+    def test_a_lease_on_answers_that_the_holder_may_not_rank_any_more_is_given_back(
+        self, project: Project, contractor: User, reviewer: User
+    ) -> None:
+        factories.make_batch(project, items=1)
+        slot = assignment.next_slot(project=project, user=contractor, kind="rank")
+        assert slot is not None and slot.item.prompt is not None
+        Draft.objects.create(item=slot.item, author=contractor, content={"note": "n"})
+        slot.item.prompt.demonstrations.create(project=project, author=contractor, messages=[])
+        assert assignment.next_slot(project=project, user=contractor, kind="rank") is None
+        assert Draft.objects.exists()
+        taken = assignment.next_slot(project=project, user=reviewer, kind="rank")
+        assert taken is not None and taken.pk == slot.pk
 
 
 @pytest.mark.django_db
@@ -145,7 +168,7 @@ class TestLease:
         factories.make_batch(project, items=300)
         with connection.cursor() as cursor:
             cursor.execute("ANALYZE labeling_slot")
-            query = assignment._open_slots(project=project, user=contractor, kind="rank")[:1].query
+            query = assignment.open_slots(project=project, user=contractor, kind="rank")[:1].query
             sql, params = query.sql_with_params()
             cursor.execute("SET LOCAL enable_seqscan = off")
             cursor.execute(f"EXPLAIN {sql}", params)
@@ -210,23 +233,23 @@ def test_two_tabs_of_one_person_get_the_same_slot(project: Project, contractor: 
 @pytest.mark.django_db(transaction=True)
 def test_a_submit_and_the_sweep_never_meet_on_one_slot(project: Project, contractor: User) -> None:
     """The sweep skips the row that a submit has locked, even when its lease runs out meanwhile."""
-    from django.db import transaction
-
     factories.make_batch(project)
     slot = assignment.next_slot(project=project, user=contractor, kind="rank")
     assert slot is not None and slot.lease_token is not None
+    # Committed, so that the sweep sees it: the lease ends while the submit is under way.
+    Slot.objects.update(lease_expires_at=Now() + timedelta(seconds=1))
     freed: list[int] = []
+
+    def sweep() -> None:
+        freed.append(assignment.free_expired())
+        connections.close_all()
+
     with transaction.atomic():
         assignment.lock_held(slot_id=slot.pk, user=contractor, lease_token=slot.lease_token)
-        Slot.objects.filter(pk=slot.pk).update(lease_expires_at=Now() - timedelta(seconds=1))
-
-        def sweep() -> None:
-            freed.append(assignment.free_expired())
-            connections.close_all()
-
+        time.sleep(1.2)
         thread = threading.Thread(target=sweep)
         thread.start()
         thread.join(20)
-    assert freed == [0]
+        assert freed == [0]
     assert Slot.objects.get(pk=slot.pk).holder == contractor
-    assert not Draft.objects.exists()
+    assert assignment.free_expired() == 1, "without the lock it would have been freed"

@@ -3,14 +3,18 @@
 import gzip
 import io
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import IntegrityError, connection, connections, transaction
 
 from hone.accounts.models import Project, User
+from labeling import reading
 from labeling.importing import ImportRefused, import_demonstrations, import_prompts
-from labeling.models import Demonstration, Prompt
+from labeling.models import Demonstration, Prompt, Slot
+from tests import factories
 
 pytestmark = pytest.mark.django_db
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -75,10 +79,24 @@ def test_language_is_found_and_may_be_given(project: Project, manager: User) -> 
         (b'{"messages": [{"role": "robot", "content": "x"}]}', 1, "must be system, user or assistant"),
         (b'{"messages": [{"role": "user", "content": 5}]}', 1, "needs a role and a text"),
         (b'{"messages": [{"role":"user","content":"a"},{"role":"user","content":"b"}]}', 1, "take turns"),
-        (b'{"prompt": "a"}\n{"prompt": "\xff"}\n', 1, "not UTF-8: byte 0xff"),
+        (b'{"prompt": "a"}\n' * 1000 + b'{"prompt": "\xff"}\n', 1001, "not UTF-8: byte 0xff"),
+        (b'[{"prompt": "a"},\n{"prompt": "\xff"}]', 2, "not UTF-8: byte 0xff"),
+        ('{"prompt": "a"}'.encode("utf-16"), 1, "not UTF-8"),
+        (b'{"prompt": "a"}\n{"prompt": ' + b"9" * 5000 + b"}\n", 2, "too many digits"),
+        (b'{"prompt": "a"}\n{"prompt": ' + b"[" * 9999 + b"\n", 2, "nested too deeply"),
+        (
+            b'{"conversations": [{"from": ' + b"[" * 900 + b"]" * 900 + b', "value": "a"}]}',
+            1,
+            "needs a role and a text",
+        ),
+        (b"[" * 9999, 1, "nested too deeply"),
+        (b'{"messages": [{"role": ["user"], "content": "x"}]}', 1, "needs a role and a text"),
+        (b'{"messages": [{"role": {"a": 1}, "content": "x"}]}', 1, "needs a role and a text"),
         (b"", 1, "holds no rows"),
         (b'[{"prompt": "a"},', 1, "not valid JSON"),
         (gzip.compress(b'{"prompt": "a"}\n' * 50)[:-12], 1, "damaged"),
+        (gzip.compress(b'{"prompt": "a"}\n' * 50)[:12] + b"\xff" * 40, 1, "damaged"),
+        (b"\x1f\x8b\xff\xff", 1, "damaged"),
     ],
 )
 def test_a_malformed_file_names_line_and_reason_and_imports_nothing(
@@ -88,10 +106,72 @@ def test_a_malformed_file_names_line_and_reason_and_imports_nothing(
         load(project, manager, io.BytesIO(content))
     fault = refused.value.faults[0]
     assert words in fault.reason
-    if "UTF-8" not in words and "damaged" not in words:
+    if words != "damaged":
         assert fault.line == line
     assert refused.value.file == "file.jsonl"
     assert not Prompt.objects.exists()
+
+
+def test_lines_after_one_that_is_not_utf8_are_still_checked(project: Project, manager: User) -> None:
+    with pytest.raises(ImportRefused) as refused:
+        load(project, manager, io.BytesIO(b'{"prompt": "\xff"}\n{"prompt": "a"}\n{"prompt": "\xfe"}\n'))
+    assert [fault.line for fault in refused.value.faults] == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "words"),
+    [
+        (b'{"prompt": "a"}\n{"prompt": "' + b"x" * 3000 + b'"}', 2, "the line is longer"),
+        (b"x" * 3000, 1, "the line is longer"),
+        (b"[" + b" " * 9000 + b"]", 1, "use JSON Lines"),
+        (b"[\n" * 9000, 1, "use JSON Lines"),
+        (b"\n" * 99_999, 20_001, "the file holds more"),
+        (b'{"prompt": "a"}\n' * 9999, 1251, "the file holds more"),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_what_is_too_large_is_refused_before_it_is_read_whole(
+    project: Project,
+    manager: User,
+    monkeypatch: pytest.MonkeyPatch,
+    content: bytes,
+    line: int,
+    words: str,
+    packed: bool,
+) -> None:
+    """A few kilobytes of gzip may hold gigabytes."""
+    monkeypatch.setattr(reading, "LINE_BYTES", 2000)
+    monkeypatch.setattr(reading, "LIST_BYTES", 8000)
+    monkeypatch.setattr(reading, "FILE_BYTES", 20_000)
+    file = io.BytesIO(gzip.compress(content) if packed else content)
+    with pytest.raises(ImportRefused) as refused:
+        load(project, manager, file)
+    fault = refused.value.faults[0]
+    assert words in fault.reason and fault.line == line
+    assert not Prompt.objects.exists()
+
+
+def test_an_overlong_answer_that_is_left_out_refuses_no_prompt(project: Project, manager: User) -> None:
+    row = {"instruction": "Why?", "output": "x" * (project.max_chars + 1)}
+    assert load(project, manager, lines(row)).created == 1
+    assert Prompt.objects.get().messages == [{"role": "user", "content": "Why?"}]
+    with pytest.raises(ImportRefused, match="characters"):
+        load(project, manager, lines(row), "demonstrations")
+
+
+def test_odd_characters_are_cleaned_in_every_column(project: Project, manager: User) -> None:
+    content = rb'{"messages": [{"role": "user", "content": "a\u0000\ud83d", "html": "<b>"}],'
+    content += rb' "source": "s\u0000", "language": "e\u0000n\ud83d", "category": "\u0000"}'
+    load(project, manager, io.BytesIO(content))
+    row = Prompt.objects.get()
+    assert row.messages == [{"role": "user", "content": "a\ufffd"}], "and keys that a page would trust are dropped"
+    assert (row.source, row.language, row.category) == ("s", "en\ufffd", "other")
+
+
+@pytest.mark.parametrize("odd", [None, 0.5, {}, ["zh"], [[[]]], True, 7])
+def test_odd_values_beside_the_prompt_do_not_matter(project: Project, manager: User, odd: Any) -> None:
+    load(project, manager, lines({"prompt": "a", "category": odd, "class": odd, "language": odd, "source": odd}))
+    assert Prompt.objects.get().category == "other"
 
 
 def test_a_fault_after_two_thousand_good_rows_rolls_all_of_them_back(project: Project, manager: User) -> None:
@@ -118,6 +198,48 @@ def test_demonstrations_are_imported_once(project: Project, manager: User) -> No
     assert load(project, manager, lines(row), "demonstrations").created == 1
     assert load(project, manager, lines(row), "demonstrations").duplicates == 1
     assert Demonstration.objects.get().messages[-1] == {"role": "assistant", "content": "Because."}
+
+
+def test_the_database_holds_an_imported_conversation_once(project: Project, manager: User, contractor: User) -> None:
+    load(project, manager, lines({"instruction": "Why?", "output": "Because."}), "demonstrations")
+    row = Demonstration.objects.get()
+    row.pk = None
+    with pytest.raises(IntegrityError, match="demonstration_imported_once"), transaction.atomic():
+        row.save()
+    factories.make_batch(project, "write")
+    row.slot, row.author = Slot.objects.get(), contractor
+    row.save()  # somebody may write the same
+
+
+def test_the_look_up_of_known_conversations_reads_an_index(project: Project) -> None:
+    query = Demonstration.objects.filter(project=project, content_hash__in=["0" * 64, "1" * 64]).order_by().query
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        sql, params = query.sql_with_params()
+        cursor.execute(f"EXPLAIN {sql}", params)
+        plan = "\n".join(row[0] for row in cursor.fetchall())
+    assert "demonstration_by_hash" in plan
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_imports_of_one_file_at_once_make_each_row_once(project: Project, manager: User) -> None:
+    rows = [{"instruction": f"Why {n}?", "output": "Because."} for n in range(20)]
+    results: list[Any] = []
+
+    def second() -> None:
+        try:
+            results.append(load(project, manager, lines(*rows), "demonstrations"))
+        finally:
+            connections.close_all()
+
+    thread = threading.Thread(target=second)
+    with transaction.atomic():
+        assert load(project, manager, lines(*rows), "demonstrations").created == 20
+        thread.start()
+        thread.join(1)
+    thread.join(20)
+    [late] = results
+    assert (late.created, late.duplicates, Demonstration.objects.count()) == (0, 20, 20)
 
 
 def test_the_shipped_examples_are_whole(project: Project, manager: User) -> None:

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connections
+from django.db import connections, transaction
 from django.utils import timezone
 
 from hone.accounts.models import Project, User
@@ -49,6 +49,27 @@ class TestRanking:
         assert Slot.objects.get(pk=slot.pk).state == "submitted"
         assert Event.objects.filter(verb="rank.submitted", actor=contractor).exists()
 
+    def test_the_label_keeps_the_version_that_was_shown_not_the_one_published_meanwhile(
+        self, project: Project, contractor: User
+    ) -> None:
+        shown = factories.make_guideline(project)
+        factories.make_batch(project)
+        slot = take(project, contractor, "rank")
+        factories.make_guideline(project, body="## Another")
+        assert take(project, contractor, "rank").guideline == shown, "another tab shows the same"
+        send(slot, contractor, factories.rank_answer(slot, [[0], [1], [2], [3]]))
+        assert Ranking.objects.get().guideline == shown
+
+    def test_a_new_lease_shows_the_newest_version(self, project: Project, contractor: User) -> None:
+        factories.make_guideline(project)
+        factories.make_batch(project)
+        slot = take(project, contractor, "rank")
+        Slot.objects.update(lease_expires_at=timezone.now() - timedelta(seconds=1))
+        newest = factories.make_guideline(project, body="## Another")
+        assignment.free_expired()
+        assert Slot.objects.get(pk=slot.pk).guideline is None
+        assert take(project, contractor, "rank").guideline == newest
+
     def test_a_simulated_contractors_rows_are_all_marked(self, project: Project) -> None:
         robot = factories.make_member(project, username="robot", is_simulated=True)
         ranking = factories.make_ranking(robot, project, [[0], [1]])
@@ -76,6 +97,19 @@ class TestRanking:
         assert words in refused.value.errors["tiers"][0]
         assert not Ranking.objects.exists() and not Comparison.objects.exists()
         assert Slot.objects.get(pk=slot.pk).state == "leased"
+
+    def test_nobody_submits_a_ranking_of_answers_to_a_prompt_that_they_demonstrated_meanwhile(
+        self, project: Project, contractor: User
+    ) -> None:
+        factories.make_batch(project)
+        slot = take(project, contractor, "rank")
+        responses.save_draft(slot_id=slot.pk, user=contractor, content={"tiers": [["A"]]})
+        assert slot.item.prompt is not None
+        slot.item.prompt.demonstrations.create(project=project, author=contractor, messages=[])
+        with pytest.raises(responses.Invalid) as refused:
+            send(slot, contractor, factories.rank_answer(slot, [[0], [1], [2], [3]]))
+        assert "cannot rank" in refused.value.errors["tiers"][0]
+        assert not Ranking.objects.exists() and Draft.objects.exists()
 
     def test_all_tied_is_a_ranking_without_comparisons(self, project: Project, contractor: User) -> None:
         factories.make_batch(project)
@@ -131,7 +165,11 @@ class TestDemonstration:
 
     @pytest.mark.parametrize(
         ("answer", "words"),
-        [("", "is empty"), ("   \n", "is empty"), ("x" * 20_001, "at most 20000")],
+        [
+            ("", "Nothing is written here yet"),
+            ("   \n", "Nothing is written here yet"),
+            ("x" * 20_001, "at most 20000"),
+        ],
     )
     def test_empty_and_overlong_answers_are_refused(
         self, project: Project, contractor: User, answer: str, words: str
@@ -143,6 +181,37 @@ class TestDemonstration:
             send(slot, contractor, {"messages": [*slot.item.prompt.messages, {"role": "assistant", "content": answer}]})
         assert words in refused.value.errors["messages.1.content"][0]
         assert not Demonstration.objects.exists()
+
+    def test_a_given_prompt_may_be_longer_than_what_a_person_may_write(
+        self, project: Project, contractor: User
+    ) -> None:
+        factories.make_batch(project, "write")
+        project.max_chars = 5
+        project.save()
+        slot = take(project, contractor, "write")
+        assert slot.item.prompt is not None
+        given = slot.item.prompt.messages
+        with pytest.raises(responses.Invalid) as refused:
+            send(slot, contractor, {"messages": [*given, {"role": "assistant", "content": "123456"}]})
+        assert "at most 5" in refused.value.errors["messages.1.content"][0]
+        send(slot, contractor, {"messages": [*given, {"role": "assistant", "content": "12345"}]})
+
+    def test_only_role_and_content_are_kept(self, project: Project, contractor: User) -> None:
+        """A page shows `html` as it is, so no message may bring its own."""
+        factories.make_batch(project, "write")
+        slot = take(project, contractor, "write")
+        assert slot.item.prompt is not None
+        answer = {"role": "assistant", "content": "a", "html": "<script>"}
+        send(slot, contractor, {"messages": [*slot.item.prompt.messages, answer]})
+        assert Demonstration.objects.get().messages[-1] == {"role": "assistant", "content": "a"}
+
+    @pytest.mark.parametrize("role", [["assistant"], {"a": 1}, None, 7, "robot" * 1000])
+    def test_odd_roles_are_refused_with_a_sentence(self, project: Project, contractor: User, role: Any) -> None:
+        factories.make_batch(project, "write")
+        slot = take(project, contractor, "write")
+        with pytest.raises(responses.Invalid) as refused:
+            send(slot, contractor, {"messages": [{"role": role, "content": "x"}]})
+        assert len(refused.value.errors["messages.0.content"][0]) < 200
 
     def test_nul_characters_are_dropped(self, project: Project, contractor: User) -> None:
         factories.make_batch(project, "write")
@@ -239,6 +308,13 @@ class TestDraftAndSkip:
             responses.save_draft(slot_id=slot.pk, user=contractor, content={"tiers": []})
         assert not Draft.objects.exists()
 
+    def test_a_draft_keeps_everything_that_the_database_can_hold(self, project: Project, contractor: User) -> None:
+        factories.make_batch(project)
+        slot = take(project, contractor, "rank")
+        content = {"no\x00te": "a\x00b \ud83d \ude00", "n": [float("inf"), 1.5, None, True]}
+        responses.save_draft(slot_id=slot.pk, user=contractor, content=content)
+        assert Draft.objects.get().content == {"note": "ab \ufffd \ufffd", "n": [None, 1.5, None, True]}
+
     def test_skip_keeps_the_draft_and_opens_the_slot(self, project: Project, contractor: User) -> None:
         factories.make_batch(project)
         slot = take(project, contractor, "rank")
@@ -257,3 +333,26 @@ class TestDraftAndSkip:
         with pytest.raises(responses.Invalid):
             responses.skip(slot_id=slot.pk, user=contractor, lease_token=slot.lease_token, reason="bored", note="")
         assert not Skip.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_draft_that_is_saved_during_a_submit_does_not_come_back(project: Project, contractor: User) -> None:
+    factories.make_batch(project)
+    slot = take(project, contractor, "rank")
+    refused: list[responses.Invalid] = []
+
+    def save() -> None:
+        try:
+            responses.save_draft(slot_id=slot.pk, user=contractor, content={"tiers": []})
+        except responses.Invalid as error:
+            refused.append(error)
+        finally:
+            connections.close_all()
+
+    thread = threading.Thread(target=save)
+    with transaction.atomic():
+        send(slot, contractor, factories.rank_answer(slot, [[0], [1], [2], [3]]))
+        thread.start()
+        thread.join(1)  # it cannot end before the submit has
+    thread.join(20)
+    assert refused and not Draft.objects.exists()

@@ -7,6 +7,7 @@ not for your role answers 403.
 from collections.abc import Iterable
 
 from django.core.exceptions import PermissionDenied
+from django.db import models
 from django.http import Http404
 from django.utils.translation import gettext as _
 
@@ -26,6 +27,14 @@ def role_in(user: User, project: Project) -> str | None:
     if user.is_staff:
         return MANAGER
     return role
+
+
+def roles_in(user: User, projects: models.QuerySet[Project]) -> dict[int, str]:
+    """The user's role in each of these projects, as role_in tells it for one."""
+    if user.is_staff:
+        return dict.fromkeys(projects.values_list("pk", flat=True), MANAGER)
+    found = Membership.objects.filter(user=user, project__in=projects, is_active=True)
+    return dict(found.values_list("project", "role"))
 
 
 def project_for(user: User, slug: str, *, roles: Iterable[str] = ANYONE) -> Project:

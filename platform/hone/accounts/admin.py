@@ -40,7 +40,7 @@ class ProjectAdmin(ModelAdmin):
 
 @admin.register(ApiToken)
 class ApiTokenAdmin(ModelAdmin):
-    """Tokens can be seen and deleted; they are made on their owner's account page alone."""
+    """Tokens can be seen (never their digests) and deleted; they are made on their owner's account page alone."""
 
     list_display = ["name", "user", "token_key", "created", "expiry"]
     readonly_fields = ["name", "user", "token_key", "created", "expiry"]

@@ -93,6 +93,9 @@ class Membership(models.Model):
 class ApiToken(AbstractAuthToken):
     """A named API token. Only its SHA-512 digest is stored (knox); the token itself is shown once."""
 
+    # knox makes the digest the primary key, which would put it into the administration's addresses and log.
+    id = models.BigAutoField(primary_key=True)
+    digest = models.CharField(max_length=128, unique=True)
     name = models.CharField(_("name"), max_length=60)
 
     class Meta:

@@ -2,6 +2,7 @@
 
 from django import forms
 from django.contrib.auth.decorators import login_required
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext_lazy as _
@@ -23,8 +24,9 @@ def account(request: HttpRequest) -> HttpResponse:
     form = TokenForm(request.POST or None)
     new_token = None
     if request.method == "POST" and form.is_valid():
-        token, new_token = ApiToken.objects.create(user=request.user, name=form.cleaned_data["name"])
-        record("token.created", token.user, actor=request.user, name=token.name)
+        with transaction.atomic():
+            token, new_token = ApiToken.objects.create(user=request.user, name=form.cleaned_data["name"])
+            record("token.created", token.user, actor=request.user, name=token.name)
         form = TokenForm()
     tokens = ApiToken.objects.filter(user=request.user)
     return render(request, "hone/account.html", {"tokens": tokens, "new_token": new_token, "form": form})
@@ -32,6 +34,7 @@ def account(request: HttpRequest) -> HttpResponse:
 
 @login_required
 @require_POST
+@transaction.atomic
 def delete_token(request: HttpRequest, token_key: str) -> HttpResponse:
     token = get_object_or_404(ApiToken, user=request.user, token_key=token_key)
     record("token.deleted", token.user, actor=request.user, name=token.name)
