@@ -88,7 +88,9 @@ class RankingRow:
     """One annotator's order of the K completions of one prompt.
 
     `ranks[k]` is the tier of `completions[k]`: 0 is best, equal numbers are a tie. `unacceptable[k]` marks a
-    completion that should not be said at all, wherever it ranks.
+    completion that should not be said at all, wherever it ranks. `ended[k]` says whether completion k came to its
+    own end; it is false where the sampler's limit cut it off, and true for all where it is not given (files before
+    schema version 2 lack it).
     """
 
     id: str
@@ -102,11 +104,14 @@ class RankingRow:
     language: str = ""
     split: Split = "train"
     weight: float = 1.0
+    ended: list[bool] = dataclasses.field(default_factory=list)
 
     def __post_init__(self) -> None:
         check_messages(self.prompt, last="user")
         _check_common(split=self.split, weight=self.weight)
         count = len(self.completions)
+        if not self.ended:
+            object.__setattr__(self, "ended", [True] * count)
         if count < 2:
             raise RecordError("a ranking needs at least 2 completions")
         if len(self.ranks) != count or len(self.unacceptable) != count:
@@ -114,6 +119,8 @@ class RankingRow:
                 f"a ranking of {count} completions needs {count} ranks and {count} unacceptable marks, "
                 f"not {len(self.ranks)} and {len(self.unacceptable)}"
             )
+        if len(self.ended) != count:
+            raise RecordError(f"a ranking of {count} completions needs {count} marks of their ends")
         if min(self.ranks) < 0:
             raise RecordError("ranks must be at least 0")
 

@@ -6,7 +6,7 @@ guideline versions, and the ids of every label in it, so that lineage runs from 
 
 import uuid
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from django.db.models import QuerySet
 
 from hone.accounts.models import Project
 from labeling.comparisons import ranks
-from labeling.models import Demonstration, Prompt, Ranking
+from labeling.export import annotator
+from labeling.models import Completion, Demonstration, Prompt, Ranking
 from training.models import Snapshot
 from training.records import (
     DemonstrationRow,
@@ -27,7 +28,10 @@ from training.records import (
     write_parquet,
 )
 
-SCHEMA_VERSION = 1
+# 2: rankings say which of their answers were cut off by the sampler's limit.
+SCHEMA_VERSION = 2
+# Rows that are read, and held, at once.
+CHUNK_ROWS = 2000
 
 
 class NothingToFreeze(Exception):
@@ -37,29 +41,39 @@ class NothingToFreeze(Exception):
 def freeze_demonstrations(*, project: Project, include_simulated: bool, heldout_percent: int) -> Snapshot:
     """All demonstrations of the project. Raises NothingToFreeze when no training row remains."""
     labels = _labels(Demonstration.objects.all(), project=project, include_simulated=include_simulated)
-    rows = [
-        DemonstrationRow(
-            id=f"d{label.pk}",
-            messages=label.messages,
-            category=label.prompt.category,
-            language=label.prompt.language,
-            split=split_of(label.prompt.content_hash, heldout_percent),
-        )
-        for label in labels
-    ]
-    _require_training_rows(rows, what="demonstrations", include_simulated=include_simulated)
+    splits, categories, languages = Counter[str](), Counter[str](), Counter[str]()
+    versions: set[int] = set()
+    ids: list[int] = []
+
+    def rows() -> Iterator[DemonstrationRow]:
+        for label in labels.iterator(chunk_size=CHUNK_ROWS):
+            row = DemonstrationRow(
+                id=f"d{label.pk}",
+                messages=label.messages,
+                category=label.prompt.category,
+                language=label.prompt.language,
+                split=split_of(label.prompt.content_hash, heldout_percent),
+            )
+            splits[row.split] += 1
+            categories[row.category] += 1
+            languages[row.language] += 1
+            versions.update([label.guideline.number] if label.guideline else [])
+            ids.append(label.pk)
+            yield row
+        _require_training_rows(splits, what="demonstrations", include_simulated=include_simulated)
+
     return _write(
         project=project,
         kind=Snapshot.Kind.DEMONSTRATIONS,
-        rows=rows,
+        rows=rows(),
         row_type=DemonstrationRow,
-        manifest={
+        manifest=lambda: {
             "filters": {"include_simulated": include_simulated, "heldout_percent": heldout_percent},
-            "splits": dict(Counter(row.split for row in rows)),
-            "categories": dict(Counter(row.category for row in rows)),
-            "languages": dict(Counter(row.language for row in rows)),
-            "guideline_versions": _guideline_versions(labels),
-            "label_ids": [label.pk for label in labels],
+            "splits": dict(splits),
+            "categories": dict(categories),
+            "languages": dict(languages),
+            "guideline_versions": sorted(versions),
+            "label_ids": ids,
         },
     )
 
@@ -67,98 +81,124 @@ def freeze_demonstrations(*, project: Project, include_simulated: bool, heldout_
 def freeze_rankings(*, project: Project, include_simulated: bool, heldout_percent: int) -> Snapshot:
     """All rankings of the project that imply a comparison. Raises NothingToFreeze when no training row remains."""
     labels = _labels(
-        Ranking.objects.prefetch_related("item__completions"),
+        Ranking.objects.prefetch_related("item__completions__generation"),
         project=project,
         include_simulated=include_simulated,
     )
-    rows, kept = [], []
-    for label in labels:
-        texts = {completion.index: completion.text for completion in label.item.completions.all()}
-        rank = ranks(label.tiers, label.unacceptable)
-        if len(set(rank.values())) < 2:
-            continue  # all tied: it implies no comparison
-        indexes = sorted(rank)
-        kept.append(label)
-        rows.append(
-            RankingRow(
+    splits, annotators = Counter[str](), Counter[str]()
+    versions: set[int] = set()
+    ids: list[int] = []
+    compared = 0
+
+    def rows() -> Iterator[RankingRow]:
+        nonlocal compared
+        for label in labels.iterator(chunk_size=CHUNK_ROWS):
+            answers = {completion.index: completion for completion in label.item.completions.all()}
+            rank = ranks(label.tiers, label.unacceptable)
+            if len(set(rank.values())) < 2:
+                continue  # all tied: it implies no comparison
+            indexes = sorted(rank)
+            row = RankingRow(
                 id=f"r{label.pk}",
                 prompt_id=label.prompt.content_hash,
                 prompt=label.prompt.messages,
-                completions=[texts[index] for index in indexes],
+                completions=[answers[index].text for index in indexes],
                 ranks=[rank[index] for index in indexes],
                 unacceptable=[index in label.unacceptable for index in indexes],
-                annotator=f"a{label.author_id}",
+                annotator=annotator(label.author_id),
                 category=label.prompt.category,
                 language=label.prompt.language,
                 split=split_of(label.prompt.content_hash, heldout_percent),
+                ended=[_has_ended(answers[index]) for index in indexes],
             )
-        )
-    _require_training_rows(rows, what="rankings with a preference", include_simulated=include_simulated)
+            splits[row.split] += 1
+            annotators[row.annotator] += 1
+            versions.update([label.guideline.number] if label.guideline else [])
+            ids.append(label.pk)
+            compared += len(comparisons(row.ranks))
+            yield row
+        _require_training_rows(splits, what="rankings with a preference", include_simulated=include_simulated)
+
     return _write(
         project=project,
         kind=Snapshot.Kind.RANKINGS,
-        rows=rows,
+        rows=rows(),
         row_type=RankingRow,
-        manifest={
+        manifest=lambda: {
             "filters": {"include_simulated": include_simulated, "heldout_percent": heldout_percent},
-            "splits": dict(Counter(row.split for row in rows)),
-            "comparisons": sum(len(comparisons(row.ranks)) for row in rows),
-            "annotators": dict(Counter(row.annotator for row in rows)),
-            "guideline_versions": _guideline_versions(kept),
-            "label_ids": [label.pk for label in kept],
+            "splits": dict(splits),
+            "comparisons": compared,
+            "annotators": dict(annotators),
+            "guideline_versions": sorted(versions),
+            "label_ids": ids,
         },
     )
 
 
 def freeze_prompts(*, project: Project, prompts: Iterable[Prompt]) -> Snapshot:
     """These prompts, to sample answers for. The row id is the prompt's primary key. Raises NothingToFreeze."""
-    chosen = list(prompts)
-    if not chosen:
-        raise NothingToFreeze("There is no prompt to sample: import prompts first.")
-    rows = [
-        PromptRow(id=str(prompt.pk), prompt=prompt.messages, category=prompt.category, language=prompt.language)
-        for prompt in chosen
-    ]
+    categories, languages = Counter[str](), Counter[str]()
+    chosen = prompts.iterator(chunk_size=CHUNK_ROWS) if isinstance(prompts, QuerySet) else prompts
+
+    def rows() -> Iterator[PromptRow]:
+        for prompt in chosen:
+            row = PromptRow(
+                id=str(prompt.pk), prompt=prompt.messages, category=prompt.category, language=prompt.language
+            )
+            categories[row.category] += 1
+            languages[row.language] += 1
+            yield row
+        if not categories:
+            raise NothingToFreeze("There is no prompt to sample: import prompts first.")
+
     return _write(
         project=project,
         kind=Snapshot.Kind.PROMPTS,
-        rows=rows,
+        rows=rows(),
         row_type=PromptRow,
-        manifest={
-            "categories": dict(Counter(row.category for row in rows)),
-            "languages": dict(Counter(row.language for row in rows)),
-            "label_ids": [],
-        },
+        manifest=lambda: {"categories": dict(categories), "languages": dict(languages), "label_ids": []},
     )
 
 
-def _labels(labels: QuerySet[Any], *, project: Project, include_simulated: bool) -> list[Any]:
+def _labels(labels: QuerySet[Any], *, project: Project, include_simulated: bool) -> QuerySet[Any]:
     labels = labels.filter(project=project).select_related("prompt", "guideline").order_by("id")
-    if not include_simulated:
-        labels = labels.filter(simulated=False)
-    return list(labels)
+    return labels if include_simulated else labels.filter(simulated=False)
 
 
-def _require_training_rows(rows: list[Any], *, what: str, include_simulated: bool) -> None:
-    if not any(row.split == "train" for row in rows):
+def _has_ended(completion: Completion) -> bool:
+    """Whether its writer came to an end; an answer that was imported has no other word on it."""
+    generation = getattr(completion, "generation", None)
+    return generation is None or generation.finish_reason != "length"
+
+
+def _require_training_rows(splits: Counter[str], *, what: str, include_simulated: bool) -> None:
+    if not splits["train"]:
         whose = "" if include_simulated else " by people"
         raise NothingToFreeze(f"There are no {what}{whose} to train on yet.")
 
 
-def _guideline_versions(labels: list[Any]) -> list[int]:
-    return sorted({label.guideline.number for label in labels if label.guideline})
-
-
-def _write(*, project: Project, kind: str, rows: list[Any], row_type: type[Any], manifest: dict[str, Any]) -> Snapshot:
+def _write(
+    *,
+    project: Project,
+    kind: str,
+    rows: Iterator[Any],
+    row_type: type[Any],
+    manifest: Callable[[], dict[str, Any]],
+) -> Snapshot:
+    """The rows as a file, one chunk in memory at a time, and its row; `manifest` is asked once all were seen."""
     path = Path(settings.SNAPSHOTS_DIR) / f"{kind}-{uuid.uuid4().hex}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_parquet(path, rows, row_type=row_type)
-    path.chmod(0o444)
-    return Snapshot.objects.create(
-        project=project,
-        kind=kind,
-        path=str(path),
-        sha256=sha256_file(path),
-        rows=len(rows),
-        manifest={"schema_version": SCHEMA_VERSION, "project": project.slug, "kind": kind, **manifest},
-    )
+    count = write_parquet(path, rows, row_type=row_type)
+    try:
+        path.chmod(0o444)
+        return Snapshot.objects.create(
+            project=project,
+            kind=kind,
+            path=str(path),
+            sha256=sha256_file(path),
+            rows=count,
+            manifest={"schema_version": SCHEMA_VERSION, "project": project.slug, "kind": kind, **manifest()},
+        )
+    except BaseException:
+        path.unlink()  # no row would ever name it
+        raise

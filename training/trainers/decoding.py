@@ -4,16 +4,19 @@ Four savings over `generate`: each prompt is read once for its K completions; ke
 once instead of growing by copies; finished rows leave the batch; top-p looks at the largest logits only. Greedy
 output is that of `generate`.
 
+Every layer's buffer keeps the whole past, also where attention slides: the model's own mask hides what is too far
+back. Whether that is right for a model, `why_not_decode` tries out once; `decode_by_generate` is for the others.
+
 Each completion has random numbers of its own, so it does not depend on which rows it shares a batch with, but for
 rounding in the model's arithmetic.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from training.trainers.padding import length_mask, pad_right
 from training.trainers.program import StopFlag, Stopped
 
 if TYPE_CHECKING:
@@ -23,6 +26,11 @@ if TYPE_CHECKING:
 _COMPACT_AT = 0.75
 # Top-p is settled among this many largest logits wherever they hold enough probability.
 _NUCLEUS = 256
+# How far the decoder's logits may lie from a plain forward's, as a share of the largest logit.
+_SAME_LOGITS = {"float32": 1e-3, "float16": 1e-2, "bfloat16": 5e-2}
+
+# Whether a completion has ended by what it says.
+Ended = Callable[[Sequence[int]], bool]
 
 
 def decode(
@@ -37,25 +45,19 @@ def decode(
     stop_ids: set[int],
     pad_id: int,
     stop: StopFlag | None = None,
+    ended: Ended | None = None,
 ) -> list[list[int]]:
     """Token ids of K completions for each prompt, prompt by prompt, a stop token last where one was drawn.
 
-    Greedy at temperature 0. Raises Stopped between two steps when `stop` is set.
+    Greedy at temperature 0. `ended` may end a completion by the ids drawn so far. Raises Stopped between two steps
+    when `stop` is set.
     """
     import torch
 
-    device = next(model.parameters()).device
-    rows = len(prompts) * k
-    lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
-    longest = int(lengths.max())
     with torch.inference_mode():
-        cache = _buffers(model.config, rows=rows, capacity=longest + max_new_tokens)
-        logits = _read_prompts(model, prompts, lengths=lengths, cache=cache, k=k, pad_id=pad_id)
+        batch = _Batch(model, prompts, k=k, max_new_tokens=max_new_tokens, pad_id=pad_id)
+        device, rows = batch.mask.device, len(prompts) * k
         uniform = _uniform(seeds, k=k, steps=max_new_tokens)
-        # A prompt's padding lies between it and its completion, masked; positions go on where the prompt ended.
-        mask = torch.zeros(rows, longest + max_new_tokens, dtype=torch.long, device=device)
-        mask[:, :longest] = length_mask(prompts).to(device).repeat_interleave(k, dim=0)
-        position = lengths.repeat_interleave(k)
         stops = torch.tensor(sorted(stop_ids), device=device)
         owner = list(range(rows))  # which completion each row of the batch belongs to
         drawn: list[list[int]] = [[] for _ in range(rows)]
@@ -63,31 +65,119 @@ def decode(
         for step in range(max_new_tokens):
             if stop:
                 raise Stopped
-            tokens = choose(logits, uniform[owner, step].to(device), temperature=temperature, top_p=top_p)
+            tokens = choose(batch.logits, uniform[owner, step].to(device), temperature=temperature, top_p=top_p)
             still = (~done).tolist()
+            by_text = []
             for row, token in enumerate(tokens.tolist()):
                 if still[row]:
                     drawn[owner[row]].append(token)
+                    if ended is not None and ended(drawn[owner[row]]):
+                        by_text.append(row)
             done |= torch.isin(tokens, stops)
+            done[by_text] = True
             remaining = int((~done).sum())
             if remaining == 0 or step + 1 == max_new_tokens:
                 break
             if remaining <= _COMPACT_AT * len(owner):
                 keep = (~done).nonzero().squeeze(1)
-                cache.reorder_cache(keep)
-                tokens, position, mask, done = tokens[keep], position[keep], mask[keep], done[keep]
+                batch.keep(keep)
+                tokens, done = tokens[keep], done[keep]
                 owner = [owner[row] for row in keep.tolist()]
-            used = longest + step
-            mask[:, used] = 1
-            logits = model(
-                input_ids=tokens[:, None],
-                attention_mask=mask[:, : used + 1],
-                position_ids=position[:, None],
-                past_key_values=cache,
-                use_cache=True,
-            ).logits[:, -1]
-            position = position + 1
+            batch.step(tokens)
     return drawn
+
+
+def why_not_decode(model: Any, *, pad_id: int) -> str | None:
+    """Why this model cannot be decoded here, in words; None where its logits are those of a plain forward.
+
+    Two prompts of different lengths are read together, as three rows and then two, and on by two tokens.
+    """
+    import torch
+
+    vocabulary = model.get_input_embeddings().weight.shape[0]
+    prompts = [[(7 * i + n) % vocabulary for i in range(n)] for n in (3, 11)]
+    tolerance = _SAME_LOGITS.get(str(next(model.parameters()).dtype).removeprefix("torch."), 1e-3)
+    try:
+        with torch.inference_mode():
+            batch = _Batch(model, prompts, k=2, max_new_tokens=2, pad_id=pad_id)
+            whole = [prompt for prompt in prompts for _ in range(2)]
+            for rows in ([0, 2, 3], [0, 2]):
+                found = batch.logits
+                for ids, row in zip(whole, found, strict=True):
+                    inputs = torch.tensor([ids], device=row.device)
+                    plain = model(input_ids=inputs, use_cache=False).logits[0, -1].float()
+                    # Not "> tolerance", which no NaN is.
+                    if not float((row.float() - plain).abs().max()) <= tolerance * max(1e-3, float(plain.abs().max())):
+                        return "its logits came out different"
+                tokens = found.argmax(-1)[rows]
+                batch.keep(torch.tensor(rows, device=tokens.device))
+                whole = [[*whole[row], token] for row, token in zip(rows, tokens.tolist(), strict=True)]
+                batch.step(tokens)
+    except Exception as error:  # what an unknown architecture raises cannot be known
+        return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+    return None
+
+
+def decode_by_generate(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    *,
+    k: int,
+    max_new_tokens: int,
+    temperature: float,
+    top_p: float,
+    seeds: Sequence[int],
+    stop_ids: set[int],
+    pad_id: int,
+    stop: StopFlag | None = None,
+    ended: Ended | None = None,
+) -> list[list[int]]:
+    """As `decode`, the same draws of the same random numbers, by the model's own `generate`: slower, for any model."""
+    import torch
+    from transformers import GenerationConfig
+
+    device = next(model.parameters()).device
+    rows = [prompt for prompt in prompts for _ in range(k)]
+    ids, mask = (part.to(device) for part in _pad_left(rows, value=pad_id))
+    uniform = _uniform(seeds, k=k, steps=max_new_tokens).to(device)
+    longest = ids.shape[1]
+
+    def pick(so_far: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        # Greedy over these scores takes the token that we choose.
+        chosen = choose(scores, uniform[:, so_far.shape[1] - longest], temperature=temperature, top_p=top_p)
+        return torch.full_like(scores, float("-inf")).scatter(1, chosen[:, None], 0.0)
+
+    def end(so_far: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+        if stop:
+            raise Stopped
+        drawn = so_far[:, longest:].tolist()
+        return torch.tensor([ended is not None and ended(row) for row in drawn], device=device)
+
+    found = model.generate(
+        input_ids=ids,
+        attention_mask=mask,
+        # Named one by one: what is left out comes from the model's folder.
+        generation_config=GenerationConfig(
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            num_beams=1,
+            repetition_penalty=1.0,
+            no_repeat_ngram_size=0,
+            eos_token_id=sorted(stop_ids),
+            pad_token_id=pad_id,
+        ),
+        logits_processor=[pick],
+        stopping_criteria=[end],
+    )
+    cut = []
+    for row in found[:, longest:].tolist():
+        # What follows a row's end is padding.
+        length = next(
+            (n + 1 for n, token in enumerate(row) if token in stop_ids or (ended is not None and ended(row[: n + 1]))),
+            len(row),
+        )
+        cut.append(row[:length])
+    return cut
 
 
 def choose(logits: torch.Tensor, uniform: torch.Tensor, *, temperature: float, top_p: float) -> torch.Tensor:
@@ -134,25 +224,67 @@ def _uniform(seeds: Sequence[int], *, k: int, steps: int) -> torch.Tensor:
     return torch.stack(rows)
 
 
-def _read_prompts(
-    model: Any, prompts: Sequence[Sequence[int]], *, lengths: torch.Tensor, cache: Any, k: int, pad_id: int
-) -> torch.Tensor:
-    """Run the prompts once, spread their keys and values over K rows each; gives (rows, vocabulary) logits."""
-    import torch
-    from transformers import DynamicCache
+class _Batch:
+    """The rows being drawn: the cache of what they have read, and `logits` (rows, vocabulary) of what comes next."""
 
-    device = lengths.device
-    ids = pad_right(prompts, value=pad_id).to(device)
-    single = DynamicCache(config=model.config)
-    output = model.base_model(
-        input_ids=ids, attention_mask=length_mask(prompts).to(device), past_key_values=single, use_cache=True
-    )
-    for layer, read in zip(cache.layers, single.layers, strict=True):
-        layer.update(read.keys.repeat_interleave(k, dim=0), read.values.repeat_interleave(k, dim=0))
-    # Logits of the last token only: of all positions they would be the largest tensor by far.
-    last = output.last_hidden_state[torch.arange(len(prompts), device=device), lengths - 1]
-    logits: torch.Tensor = model.lm_head(last)
-    return logits.repeat_interleave(k, dim=0)
+    def __init__(
+        self, model: Any, prompts: Sequence[Sequence[int]], *, k: int, max_new_tokens: int, pad_id: int
+    ) -> None:
+        import torch
+
+        self.model = model
+        device = next(model.parameters()).device
+        # Logits of the last token only: of all positions they would be the largest tensor by far.
+        takes = inspect.signature(model.forward).parameters
+        self.last_only = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
+        ids, mask = (part.to(device) for part in _pad_left(prompts, value=pad_id))
+        self.used = longest = ids.shape[1]
+        lengths = mask.sum(dim=1)
+        single = _buffers(model.config, rows=len(prompts), capacity=longest)
+        # Padding stands before a prompt, masked: so the last token is everyone's, and a window reaches back rightly.
+        logits = self._forward(ids, mask=mask, positions=(mask.cumsum(dim=1) - 1).clamp(min=0), cache=single)
+        self.logits = logits.repeat_interleave(k, dim=0)
+        self.cache = _buffers(model.config, rows=len(prompts) * k, capacity=longest + max_new_tokens)
+        for layer, read in zip(self.cache.layers, single.layers, strict=True):
+            layer.update(read.keys.repeat_interleave(k, dim=0), read.values.repeat_interleave(k, dim=0))
+        self.mask = torch.ones(len(prompts) * k, longest + max_new_tokens, dtype=torch.long, device=device)
+        self.mask[:, :longest] = mask.repeat_interleave(k, dim=0)
+        self.positions = lengths.repeat_interleave(k)
+
+    def step(self, tokens: torch.Tensor) -> None:
+        """Read one more token a row, of shape (rows,)."""
+        self.used += 1
+        self.logits = self._forward(
+            tokens[:, None], mask=self.mask[:, : self.used], positions=self.positions[:, None], cache=self.cache
+        )
+        self.positions = self.positions + 1
+
+    def keep(self, rows: torch.Tensor) -> None:
+        """Go on with these rows alone."""
+        self.cache.reorder_cache(rows)
+        self.mask, self.positions, self.logits = self.mask[rows], self.positions[rows], self.logits[rows]
+
+    def _forward(self, ids: torch.Tensor, *, mask: torch.Tensor, positions: torch.Tensor, cache: Any) -> torch.Tensor:
+        # By the model's own forward: some scale or cap their logits after the head (Gemma 2, Granite).
+        logits: torch.Tensor = self.model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            **self.last_only,
+        ).logits[:, -1]
+        return logits
+
+
+def _pad_left(rows: Sequence[Sequence[int]], *, value: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids lengthened on the left with `value`, and their mask; int64, both of shape (rows, longest)."""
+    import torch
+
+    longest = max(len(row) for row in rows)
+    ids = [[value] * (longest - len(row)) + list(row) for row in rows]
+    mask = [[0] * (longest - len(row)) + [1] * len(row) for row in rows]
+    return torch.tensor(ids), torch.tensor(mask)
 
 
 def _buffers(config: Any, *, rows: int, capacity: int) -> Any:
@@ -190,4 +322,4 @@ def _buffers(config: Any, *, rows: int, capacity: int) -> Any:
             self.all_keys = self.all_keys.index_select(0, beam_idx)
             self.all_values = self.all_values.index_select(0, beam_idx)
 
-    return Cache(layers=[Buffered() for _ in range(config.num_hidden_layers)])
+    return Cache(layers=[Buffered() for _ in range(config.get_text_config(decoder=True).num_hidden_layers)])

@@ -6,12 +6,16 @@ Reads RankingRow Parquet and spreads each ranking into pairs, the widest rank ga
 DPOTrainer on rows tokenised and cut here, as TRL drops rows whose prompt is too long and tokenises answers
 together with prompts. With LoRA the reference is the policy with its adapter off; a full run computes the
 reference's log-probabilities once, before the first step, and keeps no second model. Row weights choose (0 leaves
-a ranking out) but do not scale, which TRL's loss has no place for; a status tells where that matters.
+a ranking out) but do not scale, which TRL's loss has no place for; a status tells where that matters. A ranking
+keeps its completions whole where they fit `max_length` with their prompt; one that was cut off while it was sampled
+gets no end token. A step's loss is the mean over its pairs, whatever the micro batches.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from training.trainers import hardware, rankings
@@ -37,6 +41,50 @@ def preference_rows(group: Sequence[EncodedRanking], *, pairs_per_prompt: int) -
     return rows
 
 
+@dataclass(frozen=True, kw_only=True)
+class PairRatios:
+    """How far a trained policy moved on one pair: log-probability under it minus under the reference, and tokens."""
+
+    chosen: float
+    rejected: float
+    chosen_tokens: int
+    rejected_tokens: int
+
+    def loss(self, *, beta: float, kind: str) -> float:
+        """The pair's loss; `kind` is sigmoid, or ipo, which TRL takes of means over tokens."""
+        if kind == "ipo":
+            return (self.chosen / self.chosen_tokens - self.rejected / self.rejected_tokens - 1 / (2 * beta)) ** 2
+        gap = beta * (self.chosen - self.rejected)
+        return max(-gap, 0.0) + math.log1p(math.exp(-abs(gap)))
+
+
+def heldout_numbers(
+    ratios: Sequence[PairRatios], prompt_ids: Sequence[str], *, beta: float, kind: str, seed: int
+) -> dict[str, float]:
+    """Loss, rewards and accuracy over all held-out pairs, each counting alike, under the names the console reads.
+
+    `accuracy_low` and `accuracy_high` are its 95 % bootstrap interval over prompts; an equal pair counts half.
+    """
+    from training.trainers.heldout import ranking_accuracy, right_comparisons
+
+    by_prompt: dict[str, tuple[float, int]] = {}
+    for pair, prompt_id in zip(ratios, prompt_ids, strict=True):
+        right, count = by_prompt.get(prompt_id, (0.0, 0))
+        by_prompt[prompt_id] = (right + right_comparisons([pair.chosen, pair.rejected], [(0, 1)]), count + 1)
+    accuracy = ranking_accuracy(list(by_prompt.values()), seed=seed)
+
+    def mean(values: list[float]) -> float:
+        return math.fsum(values) / len(values)
+
+    numbers = accuracy | {
+        "loss": mean([pair.loss(beta=beta, kind=kind) for pair in ratios]),
+        "rewards/margins": mean([beta * (pair.chosen - pair.rejected) for pair in ratios]),
+        "rewards/chosen": mean([beta * pair.chosen for pair in ratios]),
+        "rewards/rejected": mean([beta * pair.rejected for pair in ratios]),
+    }
+    return {f"heldout_{name}": value for name, value in numbers.items()}
+
+
 def run(job: Job) -> Outcome:
     """Train, and leave a whole model folder in `output_dir`."""
     train_rows, heldout_rows = rankings.read(job)
@@ -49,34 +97,30 @@ def run(job: Job) -> Outcome:
 
     hardware.limit_threads()
     config: DpoConfig = job.config
-    start_from = job.reference if job.reference and not same_folder(job.reference, job.model) else None
     job.events.status("Loading the model.")
     tokenizer = models.load_tokenizer(job.model)
-    lengths = {"max_length": config.max_length, "max_completion_length": config.max_length // 2}
-    encoded = rankings.encode(tokenizer, train_rows, **lengths)
-    held = rankings.encode(tokenizer, heldout_rows, **lengths)
-    cut = rankings.tell_of_cuts(job, [*encoded, *held])
+    encoded = rankings.encode(tokenizer, train_rows, max_length=config.max_length)
+    held = rankings.encode(tokenizer, heldout_rows, max_length=config.max_length)
+    cut = rankings.tell_of_cuts(job, [*encoded, *held], max_length=config.max_length)
     train = preference_rows(encoded, pairs_per_prompt=config.pairs_per_prompt)
-    heldout = preference_rows(held, pairs_per_prompt=config.pairs_per_prompt)
+    by_ranking = [preference_rows([ranking], pairs_per_prompt=config.pairs_per_prompt) for ranking in held]
+    heldout = [row for rows in by_ranking for row in rows]
+    heldout_prompts = [ranking.prompt_id for ranking, rows in zip(held, by_ranking, strict=True) for _ in rows]
     if not train:
         raise RecordError(f"The data file {job.data} has no pair of different completions to train on.")
     if len({row.weight for row in train_rows}) > 1:
         job.events.status("DPO does not scale pairs by row weights; only rankings of weight 0 are left out.")
     model = models.load_causal_model(job.model, tokenizer, dtype=hardware.training_dtype())
-    reference = None
-    if start_from is not None:
-        reference = models.load_causal_model(start_from, tokenizer, dtype=hardware.training_dtype())
     full = config.method == "full"
     trainer = _trainer()(
         model=model,
-        ref_model=reference,
         args=DPOConfig(
             **trl_run.arguments(job, rows=len(train)),
             beta=config.beta,
             loss_type=[config.loss],
             # Rows are cut already; TRL's own rule would drop some without a word.
             max_length=None,
-            precompute_ref_log_probs=full or reference is not None,
+            precompute_ref_log_probs=full,
             per_device_eval_batch_size=config.micro,
         ),
         train_dataset=Dataset.from_list(train),
@@ -87,16 +131,13 @@ def run(job: Job) -> Outcome:
     metrics = trl_run.train(trainer, job=job)
     steps = trainer.state.global_step
     if heldout:
-        found = trainer.evaluate()
-        after = {
-            f"heldout_{name.removeprefix('eval_')}": float(value)
-            for name, value in found.items()
-            if name == "eval_loss" or name.startswith("eval_rewards")
-        }
+        after = heldout_numbers(
+            trainer.pair_ratios(), heldout_prompts, beta=config.beta, kind=config.loss, seed=config.seed
+        )
         metrics |= after
         job.events.metrics(step=steps, total_steps=steps, metrics=after)
     models.save_model(job.output_dir, model=trainer.model, tokenizer=tokenizer)
-    trl_run.finish(job, step=steps)
+    job.events.checkpoint(step=steps, path=job.output_dir)
     tokens = sum(2 * len(r["prompt_ids"]) + len(r["chosen_ids"]) + len(r["rejected_ids"]) for r in train)
     return Outcome(
         metrics=metrics | {"cut_sequences": cut, "heldout_pairs": len(heldout)},
@@ -109,21 +150,58 @@ def run(job: Job) -> Outcome:
     )
 
 
-def same_folder(first: str, second: str) -> bool:
-    """Whether two model names mean one folder, however they are written."""
-    from pathlib import Path
-
-    return Path(first).resolve() == Path(second).resolve()
-
-
 def _trainer() -> Any:
+    import torch
     from trl import DPOTrainer
 
     class TokenisedDpoTrainer(DPOTrainer):
-        """TRL's DPO on rows that are tokenised already."""
+        """TRL's DPO on rows that are tokenised already, a step's loss being the mean over all of its pairs."""
+
+        # TRL takes the mean of the micro batches' means, in which a short last one weighs as much as a whole one.
+        loss_is_scaled_for_ga = True
+        _pairs_in_step = 0
 
         def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
             return dataset
+
+        def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+            batches, items = super().get_batch_samples(*args, **kwargs)
+            self._pairs_in_step = sum(len(batch["input_ids"]) // 2 for batch in batches)
+            return batches, items
+
+        def compute_loss(
+            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            share = len(inputs["input_ids"]) // 2 / self._pairs_in_step
+            return share * super().compute_loss(model, inputs)
+
+        def pair_ratios(self) -> list[PairRatios]:
+            """The held-out pairs' log-ratios, in their order."""
+            self.model.eval()
+            found = []
+            for batch in self.get_eval_dataloader():
+                inputs = self._prepare_inputs(batch)
+                marks = inputs["completion_mask"]
+                labels = inputs["input_ids"].masked_fill(marks == 0, -100)
+                with torch.no_grad(), hardware.autocast():
+                    policy = self.model(
+                        input_ids=inputs["input_ids"],
+                        attention_mask=inputs["attention_mask"],
+                        labels=labels,
+                        use_cache=False,
+                        fused_lm_head=True,
+                    ).log_probs.sum(dim=1)
+                if "ref_chosen_logps" in inputs:
+                    reference = torch.cat([inputs["ref_chosen_logps"], inputs["ref_rejected_logps"]])
+                else:
+                    reference = torch.cat(self.compute_ref_log_probs(self.model, inputs))
+                moved = (policy.float() - reference.float()).chunk(2)
+                tokens = marks.sum(dim=1).chunk(2)
+                found += [
+                    PairRatios(chosen=c, rejected=r, chosen_tokens=n, rejected_tokens=m)
+                    for c, r, n, m in zip(*(part.tolist() for part in (*moved, *tokens)), strict=True)
+                ]
+            return found
 
     return TokenisedDpoTrainer
 

@@ -52,13 +52,15 @@ def estimate(
 ) -> Estimate:
     """Estimate a run from its stage, hyper-parameters, the model's config.json and the data's counts.
 
-    `stats`: `rows` (demonstrations, rankings or prompts) and `tokens` (in all of them together, prompts read once);
-    for dpo also `pairs` where known. Raises ConfigError for bad hyper-parameters, ValueError for a config that is
+    `stats`: `rows` (demonstrations, rankings or prompts) and `tokens` (in all of them together, prompts read once; for
+    sampling the prompts alone); for reward and dpo `k`, the completions of a ranking (4 if absent), and for dpo also
+    `pairs` where known. Raises ConfigError for bad hyper-parameters, ValueError for a config that is
     not of a Llama-like model.
     """
     config = build(stage, params)
     count = parameters(model_config)
     rows, data_tokens = stats.get("rows", 0), stats.get("tokens", 0)
+    k = max(2, stats.get("k", 4))
     rate = _RATES[device]
     if isinstance(config, SampleConfig):
         tokens = data_tokens + rows * config.k * config.max_new_tokens
@@ -78,17 +80,22 @@ def estimate(
         trained += model_config["hidden_size"]
     units = rows
     if stage == "dpo":
-        per_row = config.pairs_per_prompt or 6
+        every = k * (k - 1) // 2
+        per_row = min(config.pairs_per_prompt or every, every)
         units = stats.get("pairs", rows * per_row)
     passes = total_steps(config, units) * config.batch_size / units if units else 0.0
-    # A pair reads its prompt and one completion twice; a ranking of four is prompt and four completions.
-    tokens = round(data_tokens * passes * (units / rows * 0.75 if stage == "dpo" and rows else 1.0))
+    # A pair reads its prompt and one completion twice: 4 of the k + 1 parts of a ranking, a little less as prompts
+    # are shorter than answers.
+    tokens = round(data_tokens * passes * (units / rows * 3.75 / (k + 1) if stage == "dpo" and rows else 1.0))
     per_token = 6.0 * count if config.method == "full" else 4.0 * count + 2.0 * trained
     if stage == "dpo":
         per_token += 2.0 * count
     flops = per_token * tokens
-    length = min(config.max_length, _longest(stage, data_tokens, rows))
-    memory = _training_memory(stage, config, model_config, count=count, trained=trained, length=length, device=device)
+    length = min(config.max_length, _longest(stage, data_tokens, rows, k))
+    sequences = config.micro * {"sft": 1, "reward": k, "dpo": 2}[stage]
+    memory = _training_memory(
+        stage, config, model_config, count=count, trained=trained, sequences=sequences, length=length, device=device
+    )
     return Estimate(
         parameters=count,
         trained_parameters=trained,
@@ -142,10 +149,10 @@ def _attention_shapes(model_config: Mapping[str, Any]) -> list[tuple[int, int]]:
     return [(query, width), (kv, width), (kv, width), (width, query)]
 
 
-def _longest(stage: str, tokens: int, rows: int) -> int:
-    """A guess at the longest sequence: twice the mean, a ranking's prompt and K completions being about 2/5 each."""
+def _longest(stage: str, tokens: int, rows: int, k: int) -> int:
+    """A guess at the longest sequence: twice the mean, which is 2 of the k + 1 parts of a ranking."""
     mean = tokens / rows if rows else 512
-    return max(16, round(mean * (0.8 if stage in ("reward", "dpo") else 2.0)))
+    return max(16, round(mean * (4 / (k + 1) if stage in ("reward", "dpo") else 2.0)))
 
 
 def _training_memory(
@@ -155,12 +162,12 @@ def _training_memory(
     *,
     count: int,
     trained: int,
+    sequences: int,
     length: int,
     device: str,
 ) -> dict[str, int]:
     width, layers = model_config["hidden_size"], model_config["num_hidden_layers"]
     heads = model_config["num_attention_heads"]
-    sequences = config.micro * {"sft": 1, "reward": 4, "dpo": 2}[stage]
     element = 4 if device == "cpu" else 2
     per_layer = sequences * length * (34 * width + 5 * heads * length) * element / 2
     # Checkpointing (CUDA, but for the reward model) keeps each layer's input and computes one layer at a time.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import resource
@@ -28,18 +29,32 @@ def training_dtype() -> torch.dtype:
     return torch.float32
 
 
-def sampling_dtype() -> torch.dtype:
-    """bfloat16 on CUDA; float32 on a CPU, where it is the faster one without bfloat16 instructions."""
+def has_bfloat16() -> bool:
+    """Whether the CUDA device computes in bfloat16 itself: Ampere and later; older ones (T4, V100) only emulate it."""
     import torch
 
-    return torch.bfloat16 if device().type == "cuda" else torch.float32
+    return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def sampling_dtype() -> torch.dtype:
+    """bfloat16 on CUDA, float16 where the device has none; float32 on a CPU, mostly without fast bfloat16."""
+    import torch
+
+    if device().type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if has_bfloat16() else torch.float16
 
 
 def autocasts() -> bool:
-    """Whether training computes in bfloat16."""
+    """Whether training computes in bfloat16; else it is float32, as float16 would need its losses scaled."""
+    return has_bfloat16()
+
+
+def autocast() -> contextlib.AbstractContextManager[Any]:
+    """The number format of training's forward passes, for those that no trainer wraps itself."""
     import torch
 
-    return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    return torch.autocast("cuda", dtype=torch.bfloat16) if autocasts() else contextlib.nullcontext()
 
 
 def checkpoints_gradients() -> bool:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from training.trainers import hardware
 from training.trainers.padding import length_mask, pad_right
 
 
@@ -13,7 +14,7 @@ def token_loss(model: Any, rows: Sequence[dict[str, Any]], *, pad_id: int, rows_
     """Mean loss (nats a token) and share of right first guesses over the labelled tokens of all rows.
 
     Rows have `input_ids` and `labels` (-100 where no loss is taken). Every token counts alike, whatever batch
-    it lies in. Gives nothing for no rows.
+    it lies in. Computed in training's number format, before and after alike. Gives nothing for no rows.
     """
     if not rows:
         return {}
@@ -24,7 +25,7 @@ def token_loss(model: Any, rows: Sequence[dict[str, Any]], *, pad_id: int, rows_
     loss = right = count = 0.0
     was_training = model.training
     model.eval()
-    with torch.inference_mode():
+    with torch.inference_mode(), hardware.autocast():
         for start in range(0, len(rows), rows_at_once):
             batch = rows[start : start + rows_at_once]
             ids = [row["input_ids"] for row in batch]

@@ -149,8 +149,13 @@ def _parts(model: Any) -> tuple[Any, Any]:
 
 
 def _at_last(head: Any, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Scores of shape (rows,) at each row's last token, by the head's float32 weights whatever the trunk computes in.
+
+    A score in bfloat16 has 8 bits: completions of scores 2.00 and 2.01 would tie.
+    """
     import torch
 
     last = mask.sum(dim=1) - 1
-    scores: torch.Tensor = head(hidden[torch.arange(len(hidden), device=hidden.device), last]).squeeze(-1)
+    with torch.autocast(hidden.device.type, enabled=False):
+        scores: torch.Tensor = head(hidden[torch.arange(len(hidden), device=hidden.device), last].float()).squeeze(-1)
     return scores

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from training.trainers.chat import PLAIN_TEMPLATE
+from training.trainers.chat import PLAIN_STOP, end_of_turn, plain_template
 from training.trainers.config import TrainingConfig
 from training.trainers.folders import replacing_folder
 from training.trainers.program import TrainerError
@@ -17,6 +17,14 @@ _PAD_CANDIDATES = ("<|endoftext|>", "<pad>", "[PAD]", "<|pad|>", "<|finetune_rig
 
 def load_tokenizer(model: str) -> Any:
     """The model's tokenizer with a pad token that is not its eos, and with a chat template."""
+    return load_tokenizer_and_stop(model)[0]
+
+
+def load_tokenizer_and_stop(model: str) -> tuple[Any, str | None]:
+    """As `load_tokenizer`, and the text that ends an answer of a base model, None for a model with a template.
+
+    A tuned model keeps the plain template in its folder and ends its answers by itself, so it has no such text.
+    """
     from transformers import AutoTokenizer
     from transformers.utils import logging
 
@@ -24,9 +32,10 @@ def load_tokenizer(model: str) -> Any:
     logging.disable_progress_bar()
     tokenizer = AutoTokenizer.from_pretrained(model)
     ensure_pad(tokenizer)
-    if not tokenizer.chat_template:
-        tokenizer.chat_template = PLAIN_TEMPLATE
-    return tokenizer
+    if tokenizer.chat_template:
+        return tokenizer, None
+    tokenizer.chat_template = plain_template(tokenizer)
+    return tokenizer, PLAIN_STOP
 
 
 def ensure_pad(tokenizer: Any) -> None:
@@ -79,13 +88,11 @@ def lora_config(*, config: TrainingConfig, task: str, also_train: list[str] | No
     )
 
 
-def save_model(
-    target: Path, *, model: Any, tokenizer: Any, files: dict[str, Any] | None = None, dtype: Any = None
-) -> None:
+def save_model(target: Path, *, model: Any, tokenizer: Any, files: dict[str, Any] | None = None) -> None:
     """Save a whole transformers folder, by temp folder and rename.
 
     A PEFT model is merged (which ends its use for training) and its adapter kept under `adapter/`. `files` are
-    written beside as JSON.
+    written beside as JSON. The generation config names every token that ends an answer, so other programs stop too.
     """
     from peft import PeftModel
 
@@ -95,14 +102,22 @@ def save_model(
             # PEFT writes a model card that names local paths and says nothing.
             (folder / "adapter" / "README.md").unlink(missing_ok=True)
             model = model.merge_and_unload()
-        if dtype is not None:
-            model = model.to(dtype)
+        if (generation := getattr(model, "generation_config", None)) is not None:
+            ids = sorted(stop_ids(tokenizer, generation))
+            generation.eos_token_id = ids if len(ids) > 1 else ids[0]
         model.config.use_cache = True
         model.config.pad_token_id = tokenizer.pad_token_id
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         for name, value in (files or {}).items():
             (folder / name).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def stop_ids(tokenizer: Any, generation_config: Any = None) -> set[int]:
+    """The ids that end an answer: the chat template's, the tokenizer's eos, those of the model's generation config."""
+    named = getattr(generation_config, "eos_token_id", None)
+    ids = set(named if isinstance(named, list) else [] if named is None else [named])
+    return ids | {tokenizer.eos_token_id, end_of_turn(tokenizer).id}
 
 
 def describe_folder(model: str) -> dict[str, Any]:

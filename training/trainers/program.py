@@ -26,9 +26,10 @@ from training.records import RecordError, replacing, sha256_file
 from training.trainers import hardware
 from training.trainers.config import ConfigError, build
 from training.trainers.events import Events
+from training.trainers.resume import clear_states
 
 SUCCEEDED, FAILED, UNREADABLE, STOPPED = 0, 1, 2, 3
-_ENVELOPE = {"stage", "run_dir", "model", "data", "output_dir", "reference", "resume", "params"}
+_ENVELOPE = {"stage", "run_dir", "model", "data", "output_dir", "resume", "params"}
 
 
 class TrainerError(Exception):
@@ -62,7 +63,6 @@ class Job:
     model: str
     data: Path
     output_dir: Path
-    reference: str | None
     resume: bool
     config: Any
     events: Events
@@ -157,9 +157,15 @@ def _run(stage: str, run: Callable[[Job], Outcome], envelope: dict[str, Any], st
     run_dir = Path(envelope["run_dir"])
     run_dir.mkdir(parents=True, exist_ok=True)
     result_path = run_dir / "result.json"
+    events = Events(run_dir)
+    if envelope.get("resume", False) and is_finished(envelope):
+        # An earlier attempt ended between its result and its worker's note of it.
+        events.status("This run was finished before; its result is kept.")
+        events.close()
+        clear_states(run_dir)
+        return SUCCEEDED
     # A result of an earlier attempt must not be taken for this one's.
     result_path.unlink(missing_ok=True)
-    events = Events(run_dir)
     started_at = time.time()
     outcome, error, code = Outcome(status="failed"), None, FAILED
     data = Path(envelope["data"])
@@ -170,15 +176,12 @@ def _run(stage: str, run: Callable[[Job], Outcome], envelope: dict[str, Any], st
             model=envelope["model"],
             data=data,
             output_dir=Path(envelope["output_dir"]),
-            reference=envelope.get("reference"),
             resume=bool(envelope.get("resume", False)),
             config=build(stage, envelope.get("params", {})),
             events=events,
             stop=stop,
         )
         check_model(job.model)
-        if job.reference is not None:
-            check_model(job.reference)
         outcome = run(job)
         code = SUCCEEDED
     except Stopped:
@@ -187,19 +190,22 @@ def _run(stage: str, run: Callable[[Job], Outcome], envelope: dict[str, Any], st
     except (TrainerError, ConfigError, RecordError) as problem:
         traceback.print_exc()
         error = str(problem)
-    except MemoryError:
-        traceback.print_exc()
-        error = f"The stage {stage} ran out of memory; a smaller micro_batch_size or max_length needs less."
     except Exception as problem:
         traceback.print_exc()
-        first_line = (str(problem).strip() or "no message").splitlines()[0]
-        error = f"The stage {stage} failed with {type(problem).__name__}: {first_line}"
+        if is_out_of_memory(problem):
+            smaller = "batch_size or max_new_tokens" if stage == "sample" else "micro_batch_size or max_length"
+            error = f"The stage {stage} ran out of memory; a smaller {smaller} needs less."
+        else:
+            first_line = (str(problem).strip() or "no message").splitlines()[0]
+            error = f"The stage {stage} failed with {type(problem).__name__}: {first_line}"
     if error is not None:
         events.status(error)
     result = {
         "status": outcome.status,
         "error": error,
         "stage": stage,
+        "model": envelope["model"],
+        "params": envelope.get("params", {}),
         # JSON knows no NaN; a number that is none is left out.
         "metrics": {name: value for name, value in outcome.metrics.items() if math.isfinite(value)},
         "consumed": outcome.consumed,
@@ -215,7 +221,43 @@ def _run(stage: str, run: Callable[[Job], Outcome], envelope: dict[str, Any], st
     events.close()
     with replacing(result_path) as temporary:
         temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    if code == SUCCEEDED:
+        # Only now: a run killed before its result is on disk goes on from its last state.
+        clear_states(run_dir)
     return code
+
+
+def is_finished(envelope: dict[str, Any]) -> bool:
+    """Whether the run's folder holds a whole result of this very run that succeeded, with all that it names."""
+    try:
+        result = json.loads((Path(envelope["run_dir"]) / "result.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    if not isinstance(result, dict) or result.get("status") != "succeeded":
+        return False
+    for name, value in (("model", envelope["model"]), ("params", envelope.get("params", {}))):
+        if result.get(name) != value:
+            return False
+    data = Path(envelope["data"])
+    if result.get("data_sha256") != (sha256_file(data) if data.is_file() else None):
+        return False
+    if not all(Path(path).is_file() for path in result.get("outputs", {}).values()):
+        return False
+    try:
+        if result.get("checkpoint"):
+            check_model(result["checkpoint"])
+    except TrainerError:
+        return False
+    return True
+
+
+def is_out_of_memory(problem: BaseException) -> bool:
+    """Whether Python, a GPU or torch's CPU allocator had no memory left; asks torch only where it is loaded already."""
+    # torch.OutOfMemoryError is a RuntimeError, not a MemoryError; the CPU's allocator raises a bare RuntimeError.
+    kinds = tuple(
+        kind for kind in (MemoryError, getattr(sys.modules.get("torch"), "OutOfMemoryError", None)) if kind is not None
+    )
+    return isinstance(problem, kinds) or (isinstance(problem, RuntimeError) and "can't allocate memory" in str(problem))
 
 
 def check_model(model: str) -> None:

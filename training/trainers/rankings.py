@@ -12,7 +12,11 @@ from training.trainers.program import Job
 
 @dataclass(frozen=True, kw_only=True)
 class EncodedRanking:
-    """One ranking: the prompt's ids and those of its K completions (each with its end token where it fits)."""
+    """One ranking: the prompt's ids and those of its K completions.
+
+    A completion has its end token where it ended by itself and fits. `cut` counts the sequences that `max_length`
+    shortened, `cut_completions` those that `max_completion_length` did.
+    """
 
     prompt_id: str
     prompt: list[int]
@@ -20,6 +24,7 @@ class EncodedRanking:
     ranks: list[int]
     weight: float
     cut: int
+    cut_completions: int
 
     @property
     def pairs(self) -> list[tuple[int, int]]:
@@ -52,23 +57,31 @@ def read(job: Job) -> tuple[list[RankingRow], list[RankingRow]]:
 
 
 def encode(
-    tokenizer: Any, rows: Sequence[RankingRow], *, max_length: int, max_completion_length: int
+    tokenizer: Any, rows: Sequence[RankingRow], *, max_length: int, max_completion_length: int | None = None
 ) -> list[EncodedRanking]:
     """Tokenise rankings.
 
-    The rule for long ones: a completion keeps its first `max_completion_length` tokens, then the prompt keeps its
-    last tokens that fit `max_length` together with the longest completion. `cut` counts the sequences shortened.
+    The rule for long ones: with `max_completion_length` a completion keeps that many of its first tokens; without,
+    it keeps what the prompt leaves of `max_length`, or half of it where the prompt leaves less. Then the prompt
+    keeps its last tokens that fit `max_length` together with the longest completion.
     """
     from training.trainers.chat import encode_completion, encode_prompt
 
     encoded = []
     for row in rows:
         prompt = encode_prompt(tokenizer, row.prompt)
-        completions = [encode_completion(tokenizer, row.prompt, text) for text in row.completions]
-        limit = min(max_completion_length, max_length - 1)
+        completions = [
+            encode_completion(tokenizer, row.prompt, text, ended=ended)
+            for text, ended in zip(row.completions, row.ended, strict=True)
+        ]
+        if max_completion_length is None:
+            limit = max(max_length // 2, max_length - len(prompt))
+        else:
+            limit = min(max_completion_length, max_length - 1)
         kept = [ids[:limit] for ids in completions]
         room = max_length - max(len(ids) for ids in kept)
-        cut = sum(len(ids) > limit for ids in completions) + (len(prompt) > room)
+        shortened = sum(len(ids) > limit for ids in completions)
+        by_setting = shortened if limit == max_completion_length else 0
         encoded.append(
             EncodedRanking(
                 prompt_id=row.prompt_id,
@@ -76,15 +89,25 @@ def encode(
                 completions=kept,
                 ranks=row.ranks,
                 weight=row.weight,
-                cut=cut,
+                cut=shortened - by_setting + (len(prompt) > room),
+                cut_completions=by_setting,
             )
         )
     return encoded
 
 
-def tell_of_cuts(job: Job, encoded: Sequence[EncodedRanking]) -> int:
-    """Say how many sequences were cut, where any was; gives their number."""
-    cut = sum(ranking.cut for ranking in encoded)
-    if cut:
-        job.events.status(f"{cut} prompts or completions are too long for max_length and were cut.")
-    return cut
+def tell_of_cuts(
+    job: Job, encoded: Sequence[EncodedRanking], *, max_length: int, max_completion_length: int | None = None
+) -> int:
+    """Say how many sequences each setting cut, where any was; gives their number."""
+    together = sum(ranking.cut for ranking in encoded)
+    if together:
+        job.events.status(
+            f"{together} prompts or completions do not fit together into max_length ({max_length} tokens) and were cut."
+        )
+    alone = sum(ranking.cut_completions for ranking in encoded)
+    if alone:
+        job.events.status(
+            f"{alone} completions are longer than max_completion_length ({max_completion_length} tokens) and were cut."
+        )
+    return together + alone

@@ -40,5 +40,5 @@ def publish_state(temporary: Path, *, run_dir: Path, step: int) -> Path:
 
 
 def clear_states(run_dir: Path) -> None:
-    """Forget every state, as a finished or a fresh run needs none."""
+    """Forget every state, as a fresh run needs none, nor does a finished one once its result is on disk."""
     shutil.rmtree(run_dir / "resume", ignore_errors=True)

@@ -25,7 +25,7 @@ from training.trainers.rankings import EncodedRanking
 if TYPE_CHECKING:
     import torch
 
-# Scores by a shared prompt and by the plain path may differ by rounding only.
+# Scores by a shared prompt and by the plain path may differ by the rounding of float32 only.
 _SAME_SCORES = 1e-3
 
 
@@ -52,16 +52,19 @@ def load_reward_model(model: str, tokenizer: Any, *, seed: int) -> Any:
 
 
 class Scorer:
-    """Scores encoded rankings with one model, by the shared prompt where the model allows it."""
+    """Scores encoded rankings with one model, by the shared prompt where the model allows it.
 
-    def __init__(self, model: Any, *, pad_id: int, shared: bool) -> None:
-        self.model, self.pad_id, self.shared = model, pad_id, shared
+    In training's number format, or in float32 where it is `exact`.
+    """
+
+    def __init__(self, model: Any, *, pad_id: int, shared: bool, exact: bool = False) -> None:
+        self.model, self.pad_id, self.shared, self.exact = model, pad_id, shared, exact
 
     def scores(self, group: Sequence[EncodedRanking]) -> list[torch.Tensor]:
         """Rewards of shape (K,) for each ranking."""
         from training.trainers.kwise import kwise_scores_batch, plain_scores
 
-        with _autocast():
+        with contextlib.nullcontext() if self.exact else hardware.autocast():
             if self.shared:
                 return kwise_scores_batch(
                     self.model,
@@ -88,21 +91,21 @@ class Scorer:
 
 
 def make_scorer(model: Any, *, pad_id: int, first: EncodedRanking, job: Job) -> Scorer:
-    """The fast scorer where it is exact for this model, checked on one ranking; else the plain one, and says so."""
+    """The fast scorer where it is exact for this model, checked on one ranking; else the plain one, and says so.
+
+    The check computes in float32: in bfloat16 rounding would hide a model that reads a shared prompt otherwise.
+    """
     from training.trainers.kwise import why_not_shared
 
     plain = Scorer(model, pad_id=pad_id, shared=False)
     reason = why_not_shared(model)
     if reason is None:
-        shared = Scorer(model, pad_id=pad_id, shared=True)
-        pairs = zip(
-            shared.all_scores([first], rows_at_once=1)[0],
-            plain.all_scores([first], rows_at_once=1)[0],
-            strict=True,
+        one, two = (
+            Scorer(model, pad_id=pad_id, shared=shared, exact=True).all_scores([first], rows_at_once=1)[0]
+            for shared in (True, False)
         )
-        tolerance = 0.1 if hardware.autocasts() else _SAME_SCORES
-        if all(abs(a - b) <= tolerance * max(1.0, abs(b)) for a, b in pairs):
-            return shared
+        if all(abs(a - b) <= _SAME_SCORES * max(1.0, abs(b)) for a, b in zip(one, two, strict=True)):
+            return Scorer(model, pad_id=pad_id, shared=True)
         reason = "its scores came out different"
     job.events.status(f"The prompt is read again for each completion, as this model cannot share it: {reason}.")
     return plain
@@ -137,7 +140,6 @@ def run(job: Job) -> Outcome:
     from training.trainers import models
     from training.trainers.kwise import kwise_loss
     from training.trainers.loop import fit
-    from training.trainers.trl_run import finish
 
     hardware.limit_threads()
     config: RewardConfig = job.config
@@ -147,7 +149,7 @@ def run(job: Job) -> Outcome:
     lengths = {"max_length": config.max_length, "max_completion_length": config.max_completion_length}
     train = rankings.encode(tokenizer, train_rows, **lengths)
     heldout = rankings.encode(tokenizer, heldout_rows, **lengths)
-    cut = rankings.tell_of_cuts(job, [*train, *heldout])
+    cut = rankings.tell_of_cuts(job, [*train, *heldout], **lengths)
     model = load_reward_model(job.model, tokenizer, seed=config.seed)
     if config.method == "lora":
         model = models.with_lora(model, config=config, task="SEQ_CLS", also_train=["score"])
@@ -193,7 +195,7 @@ def run(job: Job) -> Outcome:
     spread = math.sqrt(math.fsum((score - mean) ** 2 for score in scores) / len(scores))
     facts = {"mean": mean, "std": spread, "count": len(scores), "source": source} | after
     models.save_model(job.output_dir, model=model, tokenizer=tokenizer, files={"reward.json": facts})
-    finish(job, step=steps)
+    job.events.checkpoint(step=steps, path=job.output_dir)
     metrics |= {f"heldout_{name}_before": value for name, value in before.items()}
     metrics |= {f"heldout_{name}": value for name, value in after.items()}
     metrics |= {"reward_mean": mean, "reward_std": spread, "cut_sequences": cut}
@@ -214,14 +216,6 @@ def _summary(sums: dict[str, float]) -> dict[str, float]:
 
 def _softplus(value: float) -> float:
     return max(value, 0.0) + math.log1p(math.exp(-abs(value)))
-
-
-def _autocast() -> contextlib.AbstractContextManager[Any]:
-    import torch
-
-    if hardware.autocasts():
-        return torch.autocast("cuda", dtype=torch.bfloat16)
-    return contextlib.nullcontext()
 
 
 if __name__ == "__main__":

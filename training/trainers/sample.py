@@ -10,6 +10,7 @@ resumed run writes what an uninterrupted one would have. It writes no checkpoint
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,9 @@ from training.trainers import hardware
 from training.trainers.config import SampleConfig
 from training.trainers.events import end_torn_line
 from training.trainers.program import Job, Outcome, Stopped, main
+
+_REPLACEMENT = "\ufffd"
+_BYTE_TOKEN = re.compile("<0x[0-9A-F]{2}>")
 
 
 def seed_of(seed: int, prompt_id: str) -> int:
@@ -72,14 +76,13 @@ def run(job: Job) -> Outcome:
         path.unlink(missing_ok=True)
     done = finished(path, k=config.k)
 
-    from training.trainers.chat import PLAIN_STOP, PLAIN_TEMPLATE, encode_prompt
-    from training.trainers.models import load_tokenizer
+    from training.trainers.chat import encode_prompt
+    from training.trainers.models import load_tokenizer_and_stop
 
     hardware.limit_threads()
-    tokenizer = load_tokenizer(job.model)
+    tokenizer, stop_text = load_tokenizer_and_stop(job.model)
     ids = [encode_prompt(tokenizer, prompt.prompt) for prompt in prompts]
-    sampler = _sampler(job, tokenizer, longest_prompt=max(len(prompt) for prompt in ids))
-    stop_text = PLAIN_STOP if tokenizer.chat_template == PLAIN_TEMPLATE else None
+    sampler = _sampler(job, tokenizer, longest_prompt=max(len(prompt) for prompt in ids), stop_text=stop_text)
     if done:
         job.events.status(f"{len(done)} of {len(prompts)} prompts were sampled before and are kept.")
     tokens, started = 0, time.monotonic()
@@ -133,20 +136,44 @@ def run(job: Job) -> Outcome:
     )
 
 
-def _sampler(job: Job, tokenizer: Any, *, longest_prompt: int) -> Any:
+def _sampler(job: Job, tokenizer: Any, *, longest_prompt: int, stop_text: str | None) -> Any:
     from training.trainers.samplers import TransformersSampler, VllmSampler, choose_engine
 
     engine = choose_engine(job.config.engine)
     job.events.status(f"Loading the model into {'vLLM' if engine == 'vllm' else 'transformers'}.")
     if engine == "vllm":
-        return VllmSampler(job.model, tokenizer, max_length=longest_prompt + job.config.max_new_tokens)
-    return TransformersSampler(job.model, tokenizer, stop=job.stop)
+        length = longest_prompt + job.config.max_new_tokens
+        return VllmSampler(job.model, tokenizer, max_length=length, stop_text=stop_text)
+    return TransformersSampler(job.model, tokenizer, stop=job.stop, stop_text=stop_text, tell=job.events.status)
+
+
+def without_torn_end(tokenizer: Any, ids: Sequence[int], text: str) -> str:
+    """The text of ids that were cut off, without the U+FFFD that stands for the first bytes of a character.
+
+    A U+FFFD that the model wrote itself stays.
+    """
+    if not text.endswith(_REPLACEMENT):
+        return text
+    itself = tokenizer(_REPLACEMENT, add_special_tokens=False)["input_ids"]
+    if list(ids[-len(itself) :]) == list(itself):
+        return text
+    # Most decoders write one mark for all the bytes; those with a token a byte ("<0xE4>") write one for each.
+    marks = 0
+    for token in reversed(tokenizer.convert_ids_to_tokens(list(ids[-3:]))):
+        if not _BYTE_TOKEN.fullmatch(token):
+            break
+        marks += 1
+    for _ in range(max(1, marks)):
+        text = text.removesuffix(_REPLACEMENT)
+    return text
 
 
 def _row(prompt_id: str, index: int, completion: Any, tokenizer: Any, *, seed: int, stop: str | None) -> CompletionRow:
     text, reason = tokenizer.decode(completion.ids, skip_special_tokens=True), completion.finish_reason
     if stop is not None and stop in text:
         text, reason = text[: text.index(stop)], "stop"
+    elif reason == "length":
+        text = without_torn_end(tokenizer, completion.ids, text)
     return CompletionRow(
         prompt_id=prompt_id,
         index=index,

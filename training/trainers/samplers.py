@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -38,13 +38,6 @@ class Sampler(Protocol):
     ) -> list[list[Completion]]: ...
 
 
-def stop_ids(tokenizer: Any, generation_config: Any = None) -> set[int]:
-    """The ids that end an answer: the tokenizer's eos and those the model's generation config names."""
-    ids = {tokenizer.eos_token_id}
-    named = getattr(generation_config, "eos_token_id", None)
-    return ids | set(named if isinstance(named, list) else [] if named is None else [named])
-
-
 def choose_engine(engine: str) -> Literal["transformers", "vllm"]:
     """The engine to run for the config's `engine`; raises TrainerError where vLLM is asked for and missing."""
     installed = importlib.util.find_spec("vllm") is not None
@@ -54,16 +47,33 @@ def choose_engine(engine: str) -> Literal["transformers", "vllm"]:
 
 
 class TransformersSampler:
-    """Our own decoder over a transformers model (`decoding.py`)."""
+    """Our own decoder over a transformers model (`decoding.py`), or `generate` for a model it does not suit.
 
-    def __init__(self, model: str, tokenizer: Any, *, stop: StopFlag) -> None:
-        from training.trainers.models import load_causal_model
+    `stop_text` ends an answer too, wherever it comes; `tell` is given one sentence where `generate` is used.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        tokenizer: Any,
+        *,
+        stop: StopFlag,
+        stop_text: str | None = None,
+        tell: Callable[[str], None] = lambda sentence: None,
+    ) -> None:
+        from training.trainers.decoding import decode, decode_by_generate, why_not_decode
+        from training.trainers.models import load_causal_model, stop_ids
 
         self.model = load_causal_model(model, tokenizer, dtype=hardware.sampling_dtype())
         self.model.to(hardware.device()).eval()
         self.stop_ids = stop_ids(tokenizer, self.model.generation_config)
         self.pad_id = tokenizer.pad_token_id
         self.stop = stop
+        self.ended = says(tokenizer, stop_text) if stop_text else None
+        self.decode = decode
+        if reason := why_not_decode(self.model, pad_id=self.pad_id):
+            tell(f"Sampling goes by transformers' slower generate, as this model does not fit our decoder: {reason}.")
+            self.decode = decode_by_generate
 
     def generate(
         self,
@@ -76,8 +86,6 @@ class TransformersSampler:
         seeds: Sequence[int],
     ) -> list[list[Completion]]:
         """See Sampler; raises TrainerError for a prompt that leaves no room in the model's context."""
-        from training.trainers.decoding import decode
-
         context = getattr(self.model.config, "max_position_embeddings", None)
         longest = max(len(prompt) for prompt in prompts)
         if context is not None and longest + max_new_tokens > context:
@@ -85,7 +93,7 @@ class TransformersSampler:
                 f"A prompt of {longest} tokens and {max_new_tokens} new ones do not fit the model's "
                 f"context of {context} tokens."
             )
-        rows = decode(
+        rows = self.decode(
             self.model,
             prompts,
             k=k,
@@ -96,16 +104,28 @@ class TransformersSampler:
             stop_ids=self.stop_ids,
             pad_id=self.pad_id,
             stop=self.stop,
+            ended=self.ended,
         )
-        done = [_completion(ids, self.stop_ids) for ids in rows]
+        done = [self._completion(ids) for ids in rows]
         return [done[start : start + k] for start in range(0, len(done), k)]
+
+    def _completion(self, ids: list[int]) -> Completion:
+        if ids and ids[-1] in self.stop_ids:
+            return Completion(ids=ids[:-1], finish_reason="stop", token_count=len(ids))
+        by_text = self.ended is not None and self.ended(ids)
+        return Completion(ids=ids, finish_reason="stop" if by_text else "length", token_count=len(ids))
 
 
 class VllmSampler:
-    """vLLM, offline; float32 on a CPU, where it is the faster one without bfloat16 instructions."""
+    """vLLM, offline; float32 on a CPU, where it is the faster one without bfloat16 instructions.
 
-    def __init__(self, model: str, tokenizer: Any, *, max_length: int) -> None:
+    `stop_text` ends an answer too, wherever it comes.
+    """
+
+    def __init__(self, model: str, tokenizer: Any, *, max_length: int, stop_text: str | None = None) -> None:
         import os
+
+        from training.trainers.models import stop_ids
 
         # The CPU build leaves one core idle and binds threads badly unless told.
         if hardware.device().type == "cpu":
@@ -117,7 +137,9 @@ class VllmSampler:
         from vllm import LLM
 
         on_cpu = hardware.device().type == "cpu"
+        # vLLM adds the ids that the model's generation config names.
         self.stop_ids = stop_ids(tokenizer)
+        self.stop_text = stop_text
         extra: dict[str, Any] = {}
         if on_cpu:
             # vLLM 0.32 rewinds a seeded request's generator when its prompt was read in parts, which torch's CPU
@@ -125,7 +147,7 @@ class VllmSampler:
             extra = {"enable_chunked_prefill": False, "max_num_batched_tokens": max(max_length, 4096)}
         self.engine = LLM(
             model=model,
-            dtype="float32" if on_cpu else "bfloat16",
+            dtype=str(hardware.sampling_dtype()).removeprefix("torch."),
             enforce_eager=on_cpu,
             max_model_len=max_length,
             disable_log_stats=True,
@@ -154,19 +176,36 @@ class VllmSampler:
                 top_p=top_p if temperature > 0 else 1.0,
                 seed=seed,
                 stop_token_ids=sorted(self.stop_ids),
-                detokenize=False,
+                stop=[self.stop_text] if self.stop_text else None,
+                # Only a text to stop at has to be read as text.
+                detokenize=self.stop_text is not None,
             )
             for seed in seeds
         ]
         requests = [{"prompt_token_ids": prompt} for prompt in prompts]
         answers = []
         for request in self.engine.generate(requests, params, use_tqdm=False):
-            drawn = [_completion(list(output.token_ids), self.stop_ids) for output in request.outputs]
+            drawn = [_from_vllm(output) for output in request.outputs]
             answers.append(drawn if len(drawn) == k else drawn * k)
         return answers
 
 
-def _completion(ids: list[int], stops: set[int]) -> Completion:
-    if ids and ids[-1] in stops:
-        return Completion(ids=ids[:-1], finish_reason="stop", token_count=len(ids))
-    return Completion(ids=ids, finish_reason="length", token_count=len(ids))
+def says(tokenizer: Any, text: str) -> Callable[[Sequence[int]], bool]:
+    """Whether drawn ids end within or just after `text`."""
+    # A token writes a byte at least, so so many hold the text and whatever shares a token with its start.
+    reach = len(text.encode()) + 1
+
+    def ended(ids: Sequence[int]) -> bool:
+        return text in tokenizer.decode(ids[-reach:], skip_special_tokens=True)
+
+    return ended
+
+
+def _from_vllm(output: Any) -> Completion:
+    """vLLM keeps the stop token among the ids; `stop_reason` is the text where a text was what stopped it."""
+    ids = list(output.token_ids)
+    stopped = output.finish_reason == "stop"
+    by_token = stopped and not isinstance(output.stop_reason, str)
+    return Completion(
+        ids=ids[:-1] if by_token else ids, finish_reason="stop" if stopped else "length", token_count=len(ids)
+    )

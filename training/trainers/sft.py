@@ -113,7 +113,7 @@ def run(job: Job) -> Outcome:
             step=steps, total_steps=steps, metrics={f"heldout_{name}": value for name, value in after.items()}
         )
     models.save_model(job.output_dir, model=trainer.model, tokenizer=tokenizer)
-    trl_run.finish(job, step=steps)
+    job.events.checkpoint(step=steps, path=job.output_dir)
     tokens = round(train.tokens * (trainer.state.epoch or 0))
     return Outcome(metrics=metrics, consumed={"rows": len(train.rows), "tokens": tokens}, checkpoint=job.output_dir)
 

@@ -82,12 +82,6 @@ def train(trainer: Any, *, job: Job) -> dict[str, float]:
     return final | {"steps": trainer.state.global_step, "train_seconds": time.monotonic() - started}
 
 
-def finish(job: Job, *, step: int) -> None:
-    """Tell of the finished checkpoint and forget the states, which nobody needs any more."""
-    job.events.checkpoint(step=step, path=job.output_dir)
-    clear_states(job.run_dir)
-
-
 def _work_folder(job: Job) -> Path:
     return job.run_dir / "trainer"
 

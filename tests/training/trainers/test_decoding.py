@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from training.trainers.decoding import choose, decode
+from training.trainers.decoding import choose, decode, decode_by_generate, why_not_decode
 from training.trainers.models import load_causal_model, load_tokenizer
 from training.trainers.program import StopFlag, Stopped
 from training.trainers.sample import batches, seed_of
-from training.trainers.samplers import choose_engine
+from training.trainers.samplers import choose_engine, says
 
 PROMPTS = [[5, 6, 7], [8] * 12, [9, 10, 11, 12, 13]]
 
@@ -143,3 +143,109 @@ def test_an_engine_that_is_missing_is_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     assert choose_engine("auto") == "vllm"
     assert choose_engine("transformers") == "transformers"
+
+
+SHAPE = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 4, "vocab_size": 64}
+SHAPE |= {"num_attention_heads": 2, "num_key_value_heads": 1, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+
+
+def other_model(name: str):
+    import transformers
+
+    special = {
+        "Gemma2": {"head_dim": 16, "sliding_window": 4, "final_logit_softcapping": 0.3},
+        "Granite": {"logits_scaling": 8.0},
+        "Mistral": {"sliding_window": 4},
+    }[name]
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{name}Config")(**SHAPE, **special)
+    made = getattr(transformers, f"{name}ForCausalLM")(config).eval()
+    with torch.no_grad():
+        made.get_input_embeddings().weight.mul_(20)
+        made.get_output_embeddings().weight.copy_(made.get_input_embeddings().weight)
+    return made
+
+
+@pytest.mark.parametrize("name", ["Gemma2", "Granite", "Mistral"])
+def test_draws_are_those_of_a_plain_forward_for_other_architectures(name: str) -> None:
+    """Logits that are capped or scaled after the head, and windows of 4 tokens behind padding."""
+    model = other_model(name)
+    assert why_not_decode(model, pad_id=0) is None
+    ours = draw(model, PROMPTS, k=1, n=10, stop_ids={63}, temperature=1.0)
+    for i, prompt in enumerate(PROMPTS):
+        uniform = torch.rand(10, generator=torch.Generator().manual_seed(10 * i))
+        ids = list(prompt)
+        for step in range(len(ours[i])):
+            with torch.inference_mode():
+                logits = model(input_ids=torch.tensor([ids]), use_cache=False).logits[:, -1]
+            ids.append(choose(logits, uniform[step : step + 1], temperature=1.0, top_p=0.95).item())
+        assert ours[i] == ids[len(prompt) :]
+
+
+def test_generate_draws_the_same(model) -> None:
+    options = {"k": 2, "max_new_tokens": 20, "top_p": 0.95, "seeds": [1, 2, 3], "pad_id": 0}
+    for temperature in (0.0, 1.0):
+        for stops in ({40, 41, 42, 43}, set(range(40, 60))):
+            options |= {"temperature": temperature, "stop_ids": stops}
+            assert decode_by_generate(model, PROMPTS, **options) == decode(model, PROMPTS, **options)
+    ended = [lambda ids: len(ids) >= 3 and ids[-1] % 2 == 0]
+    assert decode_by_generate(model, PROMPTS, **options, ended=ended[0]) == decode(
+        model, PROMPTS, **options, ended=ended[0]
+    )
+
+
+def test_a_model_without_keys_and_values_is_left_to_generate(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers import MambaConfig, MambaForCausalLM
+
+    from training.trainers import models
+    from training.trainers.samplers import TransformersSampler
+
+    torch.manual_seed(0)
+    mamba = MambaForCausalLM(MambaConfig(hidden_size=32, num_hidden_layers=2, vocab_size=512, eos_token_id=2)).eval()
+    monkeypatch.setattr(models, "load_causal_model", lambda *_, **__: mamba)
+    told: list[str] = []
+    sampler = TransformersSampler("mamba", load_tokenizer(str(tiny)), stop=StopFlag(), tell=told.append)
+    assert len(told) == 1 and "slower generate" in told[0]
+    options = {"k": 1, "max_new_tokens": 5, "temperature": 0.0, "top_p": 1.0}
+    together = sampler.generate([PROMPTS[0], PROMPTS[0]], seeds=[0, 1], **options)
+    assert together[0][0].ids == sampler.generate([PROMPTS[0]], seeds=[7], **options)[0][0].ids
+    stop = StopFlag()
+    stop.set()
+    sampler.stop = stop
+    with pytest.raises(Stopped):
+        sampler.generate([PROMPTS[0]], seeds=[0], **options)
+
+
+def test_a_decoder_that_is_wrong_for_a_model_is_found_out(model, monkeypatch: pytest.MonkeyPatch) -> None:
+    forward = type(model).forward
+
+    def forgetful(self, **words):
+        if words.get("past_key_values") is not None:
+            words["position_ids"] = torch.zeros_like(words["position_ids"])
+        return forward(self, **words)
+
+    assert why_not_decode(model, pad_id=0) is None
+    monkeypatch.setattr(type(model), "forward", forgetful)
+    assert why_not_decode(model, pad_id=0) == "its logits came out different"
+
+
+def test_a_text_ends_a_completion_inside_the_decoder(model, tiny: Path) -> None:
+    tokenizer = load_tokenizer(str(tiny))
+    free = draw(model, PROMPTS, k=1, n=20, stop_ids={511})
+    # A text that the first completion comes to say, in the middle of it.
+    words = tokenizer.decode(free[0][6:9], skip_special_tokens=True)
+    reached = next(n for n in range(1, 21) if words in tokenizer.decode(free[0][:n], skip_special_tokens=True))
+    rows = decode(
+        model,
+        PROMPTS,
+        k=1,
+        max_new_tokens=20,
+        temperature=1.0,
+        top_p=0.95,
+        seeds=[0, 10, 20],
+        stop_ids={511},
+        pad_id=0,
+        ended=says(tokenizer, words),
+    )
+    assert rows[0] == free[0][:reached] and reached < 20
+    assert [len(row) for row in rows[1:]] == [len(row) for row in free[1:]]

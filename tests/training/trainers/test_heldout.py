@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from training.trainers import hardware
 from training.trainers.heldout import ranking_accuracy, right_comparisons, token_loss
 from training.trainers.models import load_causal_model, load_tokenizer
 
@@ -40,3 +41,15 @@ def test_every_token_counts_alike_in_any_batch(tiny: Path) -> None:
     assert together["loss"] == pytest.approx((3 * alone[0] + alone[1]) / 4, rel=1e-5)
     assert token_loss(model, rows, pad_id=0, rows_at_once=1)["loss"] == pytest.approx(together["loss"], rel=1e-5)
     assert token_loss(model, [], pad_id=0, rows_at_once=1) == {}
+
+
+def test_the_heldout_loss_has_trainings_number_format(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before training nothing wraps the model, after it accelerate does: both numbers must be of one format."""
+    model = load_causal_model(str(tiny), load_tokenizer(str(tiny)), dtype=torch.float32)
+    rows = [{"input_ids": [5, 6, 7, 8, 9], "labels": [-100, -100, 7, 8, 9]}]
+    formats: list[torch.dtype] = []
+    model.lm_head.register_forward_hook(lambda module, inputs, output: formats.append(output.dtype))
+    token_loss(model, rows, pad_id=0, rows_at_once=1)
+    monkeypatch.setattr(hardware, "autocast", lambda: torch.autocast("cpu", dtype=torch.bfloat16))
+    token_loss(model, rows, pad_id=0, rows_at_once=1)
+    assert formats == [torch.float32, torch.bfloat16]

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from training.records import comparisons
+from training.trainers import hardware, kwise
 from training.trainers.kwise import kwise_loss, kwise_scores, kwise_scores_batch, plain_scores, why_not_shared
 from training.trainers.models import load_tokenizer
-from training.trainers.reward import load_reward_model
+from training.trainers.rankings import EncodedRanking
+from training.trainers.reward import Scorer, load_reward_model, make_scorer
 
 PROMPT = [5, 6, 7, 8, 9]
 COMPLETIONS = [[10, 11, 12, 2], [13, 2], [14, 15, 16, 17, 18, 2], [19, 20, 2]]
@@ -134,3 +138,40 @@ def test_a_new_head_starts_at_the_published_scale(tiny: Path) -> None:
     first, again = (load_reward_model(str(tiny), tokenizer, seed=1).score.weight for _ in range(2))
     assert first.std().item() == pytest.approx(0.0880, rel=0.25)
     assert torch.equal(first, again)
+
+
+def test_the_head_computes_in_float32_while_the_trunk_is_autocast(model) -> None:
+    """Scores are the head's float32 weights times the hidden state; in bfloat16 they would have 8 bits."""
+    seen: list[torch.Tensor] = []
+    model.score.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        shared = kwise_scores(model, PROMPT, COMPLETIONS, pad_id=0)
+        plain = plain_scores(model, PROMPT, COMPLETIONS, pad_id=0)
+        probe = model.model.layers[0].mlp.up_proj(torch.ones(1, 128))
+    assert probe.dtype == torch.bfloat16
+    for scores, hidden in ((shared, seen[0]), (plain, seen[1])):
+        assert scores.dtype == hidden.dtype == torch.float32
+        assert torch.equal(scores, (hidden @ model.score.weight.T).squeeze(-1))
+
+
+def test_a_wrong_shared_prompt_is_found_out_in_float32(model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scores that are off by 2 %: less than bfloat16 rounds, so the check must not compute in it."""
+    monkeypatch.setattr(hardware, "autocast", lambda: torch.autocast("cpu", dtype=torch.bfloat16))
+    monkeypatch.setattr(hardware, "autocasts", lambda: True)
+    first = EncodedRanking(
+        prompt_id="p", prompt=PROMPT, completions=COMPLETIONS, ranks=RANKS, weight=1.0, cut=0, cut_completions=0
+    )
+    told: list[str] = []
+    job: Any = SimpleNamespace(events=SimpleNamespace(status=told.append))
+    assert make_scorer(model, pad_id=0, first=first, job=job).shared and not told
+    right = kwise.kwise_scores_batch
+    monkeypatch.setattr(
+        kwise, "kwise_scores_batch", lambda *words, **more: [row + 0.02 for row in right(*words, **more)]
+    )
+    scorer = make_scorer(model, pad_id=0, first=first, job=job)
+    assert not scorer.shared and not scorer.exact and "came out different" in told[0]
+    # Training itself goes by the autocast.
+    trunk: list[torch.dtype] = []
+    model.model.layers[0].mlp.up_proj.register_forward_hook(lambda module, inputs, output: trunk.append(output.dtype))
+    Scorer(model, pad_id=0, shared=False).all_scores([first], rows_at_once=1)
+    assert trunk == [torch.bfloat16]

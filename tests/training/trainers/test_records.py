@@ -51,6 +51,18 @@ def test_rows_come_back_from_parquet_as_they_went(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["rows.parquet"]
 
 
+def test_a_file_without_ends_says_that_all_ended(tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    path = tmp_path / "rows.parquet"
+    row = replace(RANKING, ended=[True, False, True])
+    write_parquet(path, [row], row_type=RankingRow)
+    assert read_parquet(path, row_type=RankingRow) == [row]
+    pq.write_table(pq.read_table(path).drop(["ended"]), path)
+    assert read_parquet(path, row_type=RankingRow) == [RANKING]
+    assert RANKING.ended == [True, True, True]
+
+
 def test_rows_come_back_from_jsonl_and_a_torn_line_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     row = CompletionRow(prompt_id="p", index=0, text="é\n", finish_reason="stop", token_count=2, seed=1)
@@ -99,7 +111,8 @@ def test_a_file_of_other_rows_is_refused(tmp_path: Path) -> None:
     [
         ({"ranks": [0, 1]}, "needs 3 ranks"),
         ({"ranks": [0, 1, -1]}, "at least 0"),
-        ({"completions": ["a"], "ranks": [0], "unacceptable": [False]}, "at least 2 completions"),
+        ({"ended": [True]}, "3 marks of their ends"),
+        ({"completions": ["a"], "ranks": [0], "unacceptable": [False], "ended": []}, "at least 2 completions"),
         ({"prompt": [USER, ASSISTANT]}, "end with a message of the user"),
         ({"split": "test"}, "'train' or 'heldout'"),
         ({"weight": float("nan")}, "weight"),

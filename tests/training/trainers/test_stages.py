@@ -123,7 +123,10 @@ def test_dpo_widens_the_margin(launch, tiny: Path, rankings: Path, method: str, 
     assert margins[-1] > 0.01
     # 8 rankings, 2 pairs each.
     assert run.result["consumed"]["comparisons"] == 16
-    assert "heldout_loss" in run.result["metrics"]
+    metrics = run.result["metrics"]
+    assert metrics["heldout_accuracy_low"] <= metrics["heldout_accuracy"] <= metrics["heldout_accuracy_high"]
+    assert {"heldout_loss", "heldout_rewards/margins", "heldout_rewards/chosen"} <= set(metrics)
+    assert metrics["heldout_pairs"] == 6
 
 
 def test_sample_writes_k_completions_for_each_prompt(launch, tiny: Path, prompts: Path) -> None:
@@ -137,11 +140,13 @@ def test_sample_writes_k_completions_for_each_prompt(launch, tiny: Path, prompts
     assert steps == [(3, 8), (6, 8), (8, 8)]
 
 
+@pytest.mark.parametrize("method", ["lora", "full"])
 @pytest.mark.parametrize("stage", ["sft", "reward", "dpo"])
 def test_stopped_killed_and_resumed_equals_uninterrupted(
-    launch, tiny: Path, demonstrations: Path, rankings: Path, stage: str
+    launch, tiny: Path, demonstrations: Path, rankings: Path, stage: str, method: str
 ) -> None:
     arguments: dict[str, Any] = LONG | {"model": tiny, "data": demonstrations if stage == "sft" else rankings}
+    arguments |= {"method": method}
     if stage == "dpo":
         arguments["pairs_per_prompt"] = 1
     whole = launch(stage, name="whole", **arguments)
@@ -152,7 +157,7 @@ def test_stopped_killed_and_resumed_equals_uninterrupted(
     assert len(list((stopped.folder / "resume").iterdir())) == 1
     done = max(stopped.losses())
     assert 10 <= done < 60
-    if stage != "dpo":
+    if stage != "dpo" and method == "lora":
         killed = launch(
             stage,
             name="cut",
@@ -206,15 +211,13 @@ def test_bad_input_is_refused_before_the_model_loads(launch, tiny: Path, ranking
     cases.append(("dpo", {"data": rankings, "gamma": 1}, "gamma is no field of the stage dpo"))
     cases.append(("dpo", {"data": rankings, "beta": -1}, "beta must be a number from 0.0001 to 100"))
     for number, (stage, arguments, words) in enumerate(cases):
-        started = time.monotonic()
         run = launch(stage, name=str(number), **({"model": tiny} | arguments))
         assert run.code == 1, run.stderr
         assert words in run.result["error"]
         assert run.result["status"] == "failed" and run.result["checkpoint"] is None
         assert "Traceback" in run.stderr
+        # A device is named once torch was imported: it was not, so no model was loaded.
         assert "torch" in run.result["versions"] and "device" not in run.result["hardware"]
-        # The model's libraries alone take longer than this to load on an idle machine; a busy one gets more.
-        assert time.monotonic() - started < 30
 
 
 @pytest.mark.parametrize("stage", ["sft", "reward"])
@@ -233,11 +236,16 @@ def test_a_loss_that_is_no_number_ends_the_run_and_names_its_step(
 
 
 @pytest.mark.parametrize("stage", ["sft", "reward", "dpo", "sample", "prepare"])
-def test_help_comes_at_once(stage: str) -> None:
-    started = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-m", f"training.trainers.{stage}", "--help"], capture_output=True, text=True
+def test_help_loads_no_heavy_library(stage: str) -> None:
+    code = (
+        "import runpy, sys\n"
+        f"sys.argv = ['{stage}', '--help']\n"
+        "try:\n"
+        f"    runpy.run_module('training.trainers.{stage}', run_name='__main__')\n"
+        "except SystemExit as end:\n"
+        "    assert end.code == 0\n"
+        "assert not {'torch', 'transformers', 'trl', 'datasets', 'pyarrow', 'numpy'} & set(sys.modules)\n"
     )
-    assert done.returncode == 0 and "usage:" in done.stdout
-    # Under a second on an idle machine.
-    assert time.monotonic() - started < 10
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "usage:" in done.stdout
