@@ -20,6 +20,8 @@ help:
 	@echo "make test-fast                         checks and the fast tests, under two minutes"
 	@echo "make serve                             the site, workers and embedded servers without the demo's round"
 	@echo "make format | check | lock             format the code | lint, types, contracts | renew the locked versions"
+	@echo "make clean                             remove the virtual environment and caches; var/, which holds every"
+	@echo "                                       label and model, stays: delete it by hand"
 
 $(VENV)/.base:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || \
@@ -84,4 +86,5 @@ lock:
 	    --override torch-override.txt $$set.in -o $$set.txt || exit 1; done
 
 clean:
-	rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	find . -name __pycache__ -not -path './var/*' -prune -exec rm -rf {} +

@@ -37,7 +37,8 @@ def plan(*, project: Project, form: RoundForm) -> Plan:
     values = _values(form)
     result = Plan()
     chosen = [kind for kind in rounds.ORDER if values.get(f"use-{kind}")]
-    data = _data(project, values)
+    k = _answers_per_ranking(project, values)
+    data = _data(project, values, k)
     model = values.get("start")
     for kind in chosen:
         rows, tokens = data[kind]
@@ -45,7 +46,7 @@ def plan(*, project: Project, form: RoundForm) -> Plan:
         has_faults = any(name.startswith(f"{kind}-") for name in form.errors)
         if kind in TRAINERS and model is not None and not has_faults:
             params = form.trainer_values(kind, values)
-            found = _estimate(str(kind), params, Path(model.path), rows=rows, tokens=tokens, values=values)
+            found = _estimate(str(kind), params, Path(model.path), {"rows": rows, "tokens": tokens, "k": k})
             if found is not None:
                 entry |= {"estimate": found, "tokens": found.tokens, "memory": found.memory_bytes}
                 entry["peak"] = sum(found.memory_bytes.values())
@@ -72,7 +73,7 @@ def _bytes(column: str) -> Any:
     return Avg(Func(Cast(F(column), TextField()), function="octet_length", output_field=IntegerField()), default=0)
 
 
-def _data(project: Project, values: dict[str, Any]) -> dict[Stage.Kind, tuple[int, int]]:
+def _data(project: Project, values: dict[str, Any], k: int) -> dict[Stage.Kind, tuple[int, int]]:
     """(rows, tokens a pass) for each stage, from what the project holds now and what earlier stages will add."""
     heldout = values.get("heldout_percent") or 0
     labels: dict[str, Any] = {"project": project}
@@ -85,14 +86,12 @@ def _data(project: Project, values: dict[str, Any]) -> dict[Stage.Kind, tuple[in
     answer_bytes = Completion.objects.filter(item__project=project).aggregate(n=_bytes("text"))["n"]
     prompt_tokens = prompt_bytes / BYTES_PER_TOKEN
     answer_tokens = answer_bytes / BYTES_PER_TOKEN or float(values.get("sample-max_new_tokens") or 64)
-    k = int(values.get("sample-k") or 4)
 
-    will_write = (
-        int(values.get("write-min_labels") or values.get("write-prompts") or 0) if values.get("use-write") else 0
-    )
+    will_write = _will_write(project, values) if values.get("use-write") else 0
     asked = int(values.get("sample-prompts") or 0)
     sampled = min(asked, Prompt.objects.filter(project=project).count()) if asked else 0
-    will_rank = sampled * int(values.get("sample-slots_per_item") or 1) if values.get("use-rank") else 0
+    places = sampled * int(values.get("sample-slots_per_item") or 1)
+    will_rank = _labels(places, values.get("rank-min_labels")) if values.get("use-rank") else 0
 
     train_share = _train_share(project, heldout)
     n_demonstrations = round((demonstrations.count() + will_write) * train_share)
@@ -101,11 +100,34 @@ def _data(project: Project, values: dict[str, Any]) -> dict[Stage.Kind, tuple[in
     return {
         Stage.Kind.WRITE: (will_write, 0),
         Stage.Kind.SFT: (n_demonstrations, round(n_demonstrations * demonstration_bytes / BYTES_PER_TOKEN)),
-        Stage.Kind.SAMPLE: (sampled, round(sampled * (prompt_tokens + k * answer_tokens))),
+        # Prompts alone: the estimate adds the answers, k times max_new_tokens.
+        Stage.Kind.SAMPLE: (sampled, round(sampled * prompt_tokens)),
         Stage.Kind.RANK: (will_rank, 0),
         Stage.Kind.REWARD: (n_rankings, round(n_rankings * ranking_tokens)),
         Stage.Kind.DPO: (n_rankings, round(n_rankings * ranking_tokens)),
     }
+
+
+def _will_write(project: Project, values: dict[str, Any]) -> int:
+    """How many demonstrations the write stage waits for."""
+    waiting = rounds.prompts_to_write(project).count()
+    asked = int(values.get("write-prompts") or 0)
+    opened = min(asked, waiting) if asked else waiting
+    return _labels(opened * project.slots_per_item, values.get("write-min_labels"))
+
+
+def _labels(places: int, wanted: int | None) -> int:
+    """How many labels a people's stage waits for: every place, or fewer if the recipe says so (`labels_wanted`)."""
+    return min(int(wanted or 0) or places, places)
+
+
+def _answers_per_ranking(project: Project, values: dict[str, Any]) -> int:
+    """The recipe's own k, or without sampling what the project's rankings have on average."""
+    if values.get("use-sample"):
+        return int(values.get("sample-k") or 4)
+    completions = Completion.objects.filter(item__project=project)
+    items = completions.values("item").distinct().count()
+    return max(2, round(completions.count() / items)) if items else 4
 
 
 def _train_share(project: Project, heldout_percent: int) -> float:
@@ -115,12 +137,9 @@ def _train_share(project: Project, heldout_percent: int) -> float:
     return sum(split_of(value, heldout_percent) == "train" for value in hashes) / len(hashes)
 
 
-def _estimate(
-    stage: str, params: dict[str, Any], folder: Path, *, rows: int, tokens: int, values: dict[str, Any]
-) -> Estimate | None:
+def _estimate(stage: str, params: dict[str, Any], folder: Path, stats: dict[str, int]) -> Estimate | None:
     try:
         model_config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        stats = {"rows": rows, "tokens": tokens, "k": int(values.get("sample-k") or 4)}
         return estimate(stage=stage, params=params, model_config=model_config, stats=stats, device=_device())
     except (OSError, ValueError, KeyError):
         return None

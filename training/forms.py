@@ -158,7 +158,7 @@ def _people_fields(kind: Stage.Kind) -> dict[str, forms.Field]:
 
 def _field(spec: FieldSpec) -> forms.Field:
     common: dict[str, Any] = {
-        "label": spec.label,
+        "label": f"{spec.label}, {spec.unit}" if spec.unit else spec.label,
         "help_text": spec.help,
         "initial": spec.default,
         "required": True,

@@ -33,7 +33,7 @@ def follow(run: Run) -> bool:
         try:
             event = json.loads(line)
         except ValueError:
-            continue  # a torn line that a killed trainer left and its successor ended
+            continue  # no line that a trainer writes whole; the run goes on without it
         if event.get("type") == "metrics":
             fields["step"], fields["total_steps"] = event["step"], event["total_steps"]
             at = datetime.fromtimestamp(event["time"], UTC)

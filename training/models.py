@@ -1,5 +1,6 @@
 """Checkpoints, snapshots, rounds with their stages, runs and their metrics, and where each completion came from."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 from django.conf import settings
@@ -103,6 +104,12 @@ class Round(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    def batch_name(self, what: str) -> str:
+        """What a batch of this round is called, for example "Spring: write"; a long name of the round is cut."""
+        room = (Batch._meta.get_field("name").max_length or 0) - len(f": {what}")
+        name = self.name if len(self.name) <= room else f"{self.name[: room - 1].rstrip()}…"
+        return f"{name}: {what}"
+
 
 class Stage(models.Model):
     """One step of a round. People's stages wait for a batch, machines' stages for a run."""
@@ -205,6 +212,11 @@ class Run(models.Model):
     @property
     def log_path(self) -> Path:
         return self.folder / "log.txt"
+
+    @property
+    def attempt_started_at(self) -> datetime | None:
+        """When this attempt's trainer was started."""
+        return datetime.fromtimestamp(self.process_started, UTC) if self.process_started else None
 
     @property
     def has_ended(self) -> bool:

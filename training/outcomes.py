@@ -20,9 +20,30 @@ _CHECKPOINT_KIND = {
 }
 
 
+def problem_with(run: Run, result: dict[str, Any]) -> str | None:
+    """The sentence that says why the products that a result names cannot be taken, or None when they are all there."""
+    if run.kind == "sample":
+        file = run.folder / "completions.jsonl"
+        return None if file.is_file() else f"The run said that it succeeded, but there is no {file}."
+    named = result.get("checkpoint")
+    if not isinstance(named, str) or not named:
+        return "The run said that it succeeded, but it names no checkpoint folder."
+    folder = Path(named)
+    if not folder.is_dir():
+        return f"The run said that it succeeded, but there is no checkpoint folder {folder}."
+    if not (folder / "config.json").is_file():
+        return f"The run said that it succeeded, but its checkpoint {folder} has no config.json."
+    if not any(folder.glob("*.safetensors")):
+        return f"The run said that it succeeded, but its checkpoint {folder} has no safetensors weights."
+    return None
+
+
 @transaction.atomic
 def accept(run: Run, result: dict[str, Any]) -> None:
-    """Writes the run's end and its products in one transaction. Raises runs.LostRun when the fence has moved."""
+    """Writes the run's end and its products in one transaction. Raises runs.LostRun when the fence has moved.
+
+    The caller has looked with `problem_with` whether the products are there.
+    """
     runs.update(
         run,
         result=result,
@@ -33,7 +54,7 @@ def accept(run: Run, result: dict[str, Any]) -> None:
     )
     if run.kind == "sample":
         _open_ranking(run)
-    elif result.get("checkpoint"):
+    else:
         _add_checkpoint(run, result)
 
 
@@ -65,7 +86,7 @@ def _open_ranking(run: Run) -> None:
     batch = open_batch(
         project=run.project,
         kind="rank",
-        name=f"{stage.round.name}: rank" if stage else f"Answers of {run}",
+        name=stage.round.batch_name("rank") if stage else f"Answers of {run}",
         items=[
             NewItem(
                 prompt=prompts[prompt_id],

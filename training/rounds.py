@@ -2,12 +2,16 @@
 
 `advance` is the one place that changes a round's or a stage's state by itself. It is safe to call at any time and
 from anywhere: it locks the round, looks at what is true, and goes as far as that allows.
+
+Locks are taken in one order, round before run before stage, so that a click and the tick never wait for each other.
 """
 
+import contextlib
+import logging
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db import transaction
+from django.db import DatabaseError, InterfaceError, transaction
 from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 
@@ -18,6 +22,9 @@ from labeling.models import Prompt
 from labeling.queries import batch_progress
 from training import runs, snapshots
 from training.models import Checkpoint, Round, Run, Snapshot, Stage
+from training.records import RecordError
+
+logger = logging.getLogger(__name__)
 
 # A round has some of these, in this order.
 ORDER = [
@@ -58,7 +65,10 @@ def check_order(kinds: list[str]) -> str | None:
 
 @transaction.atomic
 def start(*, project: Project, recipe: Recipe, actor: User | None) -> Round:
-    """Makes the round with its stages and starts the first. Raises ValueError with check_order's sentence."""
+    """Makes the round with its stages and starts the first, or leaves that to the tick where it needs data frozen.
+
+    Raises ValueError with check_order's sentence.
+    """
     kinds = [kind for kind in ORDER if kind in recipe.stages]
     problem = check_order([str(kind) for kind in kinds])
     if problem:
@@ -79,20 +89,26 @@ def start(*, project: Project, recipe: Recipe, actor: User | None) -> Round:
         Stage(round=created, index=index, kind=kind, params=recipe.stages[kind]) for index, kind in enumerate(kinds)
     )
     record("round.started", created, actor=actor, stages=[str(kind) for kind in kinds])
-    advance(created.pk)
+    advance(created.pk, freeze=False)
     created.refresh_from_db()
     return created
 
 
 @transaction.atomic
-def advance(round_id: int) -> None:
-    """Moves the round as far as it goes now."""
+def advance(round_id: int, *, freeze: bool = True, wait: bool = True) -> None:
+    """Moves the round as far as it goes now.
+
+    Freezing a stage's data may take a minute: without `freeze` such a stage is left to the tick, so that no page waits
+    for it; without `wait` a round that somebody else is moving is left to them, so that the other ticks go on.
+    """
     # The lock keeps the tick, a finished run and the lead's click from starting one stage twice.
-    found = Round.objects.select_for_update().get(pk=round_id)
-    if found.state not in (Round.State.RUNNING, Round.State.WAITING):
+    found = Round.objects.select_for_update(skip_locked=not wait).filter(pk=round_id).first()
+    if found is None or found.state not in (Round.State.RUNNING, Round.State.WAITING):
         return
     while (stage := found.stages.exclude(state=Stage.State.DONE).order_by("index").first()) is not None:
         before = stage.state
+        if not freeze and stage.state == Stage.State.PENDING and not stage.is_human:
+            break
         _step(stage)
         if stage.state == before:
             break
@@ -164,7 +180,7 @@ def _open_work(stage: Stage) -> None:
         stage.batch = open_batch(
             project=stage.round.project,
             kind="write",
-            name=f"{stage.round.name}: write",
+            name=stage.round.batch_name("write"),
             items=[
                 NewItem(prompt=prompt, priority=stage.round.number)
                 for prompt in (prompts[:wanted] if wanted else prompts)
@@ -174,38 +190,55 @@ def _open_work(stage: Stage) -> None:
 
 
 def _launch(stage: Stage) -> None:
-    """Freezes the stage's data and queues its run; without data the stage fails with the sentence."""
-    found = stage.round
-    project = found.project
-    labels: dict[str, Any] = {"include_simulated": found.include_simulated, "heldout_percent": found.heldout_percent}
-    try:
-        snapshot: Snapshot
-        if stage.kind == Stage.Kind.SFT:
-            snapshot = snapshots.freeze_demonstrations(project=project, **labels)
-        elif stage.kind == Stage.Kind.SAMPLE:
-            wanted = int(stage.params.get("prompts") or 0)
-            prompts = prompts_to_sample(project)
-            snapshot = snapshots.freeze_prompts(project=project, prompts=prompts[:wanted] if wanted else prompts)
-        else:
-            snapshot = snapshots.freeze_rankings(project=project, **labels)
-    except snapshots.NothingToFreeze as error:
+    """Freezes the stage's data and queues its run; where that is not possible the stage fails with a sentence."""
+    snapshot = _freeze(stage)
+    stage.save(update_fields=["params"])
+    if snapshot is None:
         stage.state = Stage.State.FAILED
-        stage.params = {**stage.params, "problem": str(error)}
-        stage.save(update_fields=["params"])
         return
-    if "problem" in stage.params:
-        stage.params.pop("problem")
-        stage.save(update_fields=["params"])
     runs.launch(
-        project=project,
+        project=stage.round.project,
         kind=stage.kind,
         params=trainer_params(stage),
         model=model_for(stage),
         snapshot=snapshot,
-        actor=found.created_by,
+        actor=stage.round.created_by,
         stage=stage,
     )
     stage.state = Stage.State.RUNNING
+
+
+def _freeze(stage: Stage) -> Snapshot | None:
+    """The stage's data, or None with the sentence for the lead in params["problem"]; `resume` tries again."""
+    stage.params.pop("problem", None)
+    try:
+        with transaction.atomic():
+            return _frozen(stage)
+    except (DatabaseError, InterfaceError):
+        raise  # the next tick tries again
+    except snapshots.NothingToFreeze as error:
+        problem = str(error)
+    except (OSError, RecordError) as error:
+        logger.warning("%s: its data could not be frozen: %s", stage, error)
+        problem = f"The data could not be written: {str(error).rstrip('.')}."
+    except Exception as error:
+        logger.exception("%s: its data could not be frozen", stage)
+        problem = f"The data could not be frozen ({type(error).__name__}: {error}); the worker's log says more."
+    stage.params["problem"] = problem
+    return None
+
+
+def _frozen(stage: Stage) -> Snapshot:
+    found = stage.round
+    project = found.project
+    labels: dict[str, Any] = {"include_simulated": found.include_simulated, "heldout_percent": found.heldout_percent}
+    if stage.kind == Stage.Kind.SFT:
+        return snapshots.freeze_demonstrations(project=project, **labels)
+    if stage.kind == Stage.Kind.SAMPLE:
+        wanted = int(stage.params.get("prompts") or 0)
+        prompts = prompts_to_sample(project)
+        return snapshots.freeze_prompts(project=project, prompts=prompts[:wanted] if wanted else prompts)
+    return snapshots.freeze_rankings(project=project, **labels)
 
 
 def trainer_params(stage: Stage) -> dict[str, Any]:
@@ -255,13 +288,15 @@ def prompts_to_sample(project: Project) -> QuerySet[Prompt]:
 @transaction.atomic
 def continue_past_gate(*, stage_id: int, actor: User) -> None:
     """The lead's "go on": ends a people's stage with the labels that there are. Raises runs.NotPossible."""
+    # The round first, as in `advance`: the other way round, the tick and this click wait for each other for ever.
+    Round.objects.select_for_update().get(stages=stage_id)
     stage = Stage.objects.select_for_update().get(pk=stage_id)
     if stage.state not in (Stage.State.WAITING, Stage.State.READY):
         raise runs.NotPossible("This stage is not waiting.")
     stage.state, stage.ended_at = Stage.State.DONE, timezone.now()
     stage.save(update_fields=["state", "ended_at"])
     record("stage.continued", stage, actor=actor)
-    advance(stage.round_id)
+    advance(stage.round_id, freeze=False)
 
 
 @transaction.atomic
@@ -271,7 +306,8 @@ def cancel(*, round_id: int, actor: User) -> None:
     if found.state in (Round.State.DONE, Round.State.CANCELLED):
         raise runs.NotPossible("This round has ended already.")
     for run in Run.objects.filter(stage__round=found).exclude(state__in=Run.ENDED):
-        runs.cancel(run_id=run.pk, actor=actor)
+        with contextlib.suppress(runs.NotPossible):  # it has ended in this moment
+            runs.cancel(run_id=run.pk, actor=actor)
     stages = found.stages.exclude(state__in=[Stage.State.DONE, Stage.State.PENDING])
     stages.update(state=Stage.State.CANCELLED, ended_at=timezone.now())
     found.state, found.ended_at = Round.State.CANCELLED, timezone.now()
@@ -296,9 +332,10 @@ def resume(*, round_id: int, actor: User) -> None:
             stage.state = Stage.State.RUNNING
         else:
             stage.state = Stage.State.WAITING if stage.batch_id else Stage.State.PENDING
+        stage.params.pop("problem", None)
         stage.ended_at = None
-        stage.save(update_fields=["state", "ended_at"])
+        stage.save(update_fields=["state", "params", "ended_at"])
     found.state, found.ended_at = Round.State.RUNNING, None
     found.save(update_fields=["state", "ended_at"])
     record("round.resumed", found, actor=actor)
-    advance(found.pk)
+    advance(found.pk, freeze=False)

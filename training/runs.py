@@ -150,16 +150,16 @@ def take_over_lost() -> list[Run]:
     return lost
 
 
+@transaction.atomic
 def requeue(run: Run, *, why: str, counts: bool = True) -> None:
-    """Back to the queue, or failed after three attempts that count. Raises LostRun."""
+    """Back to the queue; cancelled where that was asked for; failed after three attempts that count. Raises LostRun."""
+    # The lock lets a cancel be clicked before, and then it counts, or after, and then it ends a queued run.
+    row = Run.objects.select_for_update().only("cancel_requested").get(pk=run.pk)
+    end: dict[str, Any] = {"ended_at": timezone.now(), "lease_expires_at": None}
+    if row.cancel_requested:
+        return update(run, **end, state=Run.State.CANCELLED)
     if counts and run.attempt >= MAX_ATTEMPTS:
-        update(
-            run,
-            error=f"{why} It was tried {run.attempt} times.",
-            ended_at=timezone.now(),
-            state=Run.State.FAILED,
-        )
-        return
+        return update(run, **end, error=f"{why} It was tried {run.attempt} times.", state=Run.State.FAILED)
     attempt = run.attempt if counts else max(0, run.attempt - 1)
     update(run, status=why, attempt=attempt, state=Run.State.QUEUED)
     wake(run.pk)

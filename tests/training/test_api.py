@@ -37,6 +37,21 @@ def test_a_snapshots_file_has_the_hash_that_its_row_says(
     assert api.get(f"/api/v1/snapshots/{snapshot.pk}/file/").status_code == 403
 
 
+@pytest.mark.parametrize("accept", ["application/vnd.apache.parquet", "application/x-ndjson", "text/html", "*/*"])
+def test_a_snapshots_file_comes_whatever_the_request_accepts(
+    api: APIClient, project: Project, manager: User, contractor: User, accept: str
+) -> None:
+    factories.make_ranking(contractor, project, [[0], [1]])
+    snapshot = snapshots.freeze_rankings(project=project, include_simulated=False, heldout_percent=0)
+    api.force_authenticate(manager)
+    answer = api.get(f"/api/v1/snapshots/{snapshot.pk}/file/", HTTP_ACCEPT=accept)
+    assert (answer.status_code, answer["Content-Type"]) == (200, "application/vnd.apache.parquet")
+    assert b"".join(answer.streaming_content).startswith(b"PAR1")
+    api.force_authenticate(contractor)
+    refused = api.get(f"/api/v1/snapshots/{snapshot.pk}/file/", HTTP_ACCEPT=accept)
+    assert (refused.status_code, refused["Content-Type"]) == (403, "application/json")
+
+
 def test_metrics_are_series_by_name(api: APIClient, project: Project, manager: User, contractor: User) -> None:
     from django.utils import timezone
 
@@ -45,6 +60,9 @@ def test_metrics_are_series_by_name(api: APIClient, project: Project, manager: U
         Metric.objects.create(run=run, step=step, name="loss", value=1 / step, at=timezone.now())
     api.force_authenticate(manager)
     assert api.get(f"/api/v1/runs/{run.pk}/metrics/").json() == {"loss": [[1, 1.0], [2, 0.5]]}
+    assert api.get(f"/api/v1/runs/{run.pk}/metrics/?after=1").json() == {"loss": [[2, 0.5]]}
+    assert api.get(f"/api/v1/runs/{run.pk}/metrics/?after=2").json() == {}
+    assert api.get(f"/api/v1/runs/{run.pk}/metrics/?after=soon").status_code == 400
     api.force_authenticate(contractor)
     assert api.get(f"/api/v1/runs/{run.pk}/metrics/").status_code == 403
 

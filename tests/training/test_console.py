@@ -1,5 +1,7 @@
 """The lead's console: who gets in, what is shown, what is refused."""
 
+import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -8,9 +10,10 @@ from django.urls import reverse
 
 from hone.accounts.models import Project, User
 from tests import factories
-from training import rounds
-from training.models import Checkpoint, Round, Run
+from training import metrics, rounds
+from training.models import Checkpoint, Metric, Round, Run
 from training.trainers.config import fields_of
+from training.views import console
 
 pytestmark = pytest.mark.django_db
 
@@ -29,7 +32,10 @@ def found(project: Project, base: Checkpoint, lead: User, woken: list[int]) -> R
     for _ in range(3):
         factories.make_prompt(project)
     recipe = rounds.Recipe(name="First", start=base, stages={"sample": {"prompts": 2, "k": 4}, "rank": {}})
-    return rounds.start(project=project, recipe=recipe, actor=lead)
+    made = rounds.start(project=project, recipe=recipe, actor=lead)
+    rounds.advance(made.pk)
+    made.refresh_from_db()
+    return made
 
 
 def form_values(base: Checkpoint, **changes: Any) -> dict[str, Any]:
@@ -184,6 +190,54 @@ def test_a_failed_run_shows_its_sentence_and_the_last_lines_of_its_log(
     page = client.get(reverse("training:run", args=[run.pk])).content.decode()
     assert "The disk is full at step 7." in page
     assert "line 99" in page and "line 50" in page and "line 49" not in page
+
+
+def add_metrics(run: Run, *points: tuple[int, str, float, float]) -> None:
+    """Metrics as (step, name, value, seconds after the attempt's start)."""
+    began = run.attempt_started_at
+    assert began is not None
+    for step, name, value, seconds in points:
+        Metric.objects.create(run=run, step=step, name=name, value=value, at=began + timedelta(seconds=seconds))
+
+
+def running(found: Round, **fields: Any) -> Run:
+    """The round's run as a worker has started it 100 seconds ago."""
+    values = {"state": "running", "total_steps": 10, "process_started": time.time() - 100, **fields}
+    Run.objects.filter(stage__round=found).update(**values)
+    return Run.objects.get()
+
+
+def test_the_polled_part_shows_the_newest_number_of_each_and_leaves_out_what_does_not_change(
+    client: Client, lead: User, found: Round
+) -> None:
+    run = running(found, step=3)
+    add_metrics(run, (1, "loss", 3.5, 1), (2, "loss", 2.5, 2), (2, "heldout_accuracy", 0.75, 2))
+    client.force_login(lead)
+    answer = client.get(reverse("training:run_live", args=[run.pk]))
+    assert answer.context["latest"] == {"heldout_accuracy": 0.75, "loss": 2.5}
+    assert "held-out accuracy</th>" in answer.content.decode()
+    assert not any(name in answer.context for name in ("command", "config", "manifest"))
+    page = client.get(reverse("training:run", args=[run.pk])).context
+    assert "training.trainers.sample" in page["command"] and '"stage": "sample"' in page["config"]
+
+
+def test_the_newest_numbers_are_chosen_by_the_database(found: Round, django_assert_num_queries: Any) -> None:
+    run = running(found)
+    add_metrics(run, *((step, "loss", float(step), step) for step in range(1, 30)))
+    with django_assert_num_queries(1) as queries:
+        assert metrics.newest(run) == {"loss": 29.0}
+    assert "DISTINCT ON" in queries.captured_queries[0]["sql"]
+
+
+def test_time_left_counts_this_attempts_steps_alone(found: Round) -> None:
+    """Two attempts with an hour between them: only the second one's pace, 10 s a step, says how long it takes."""
+    run = running(found)
+    add_metrics(run, (1, "loss", 1.0, -3600), (2, "loss", 1.0, -3590))
+    assert console.seconds_left(run) is None
+    add_metrics(run, (3, "loss", 1.0, 80), (4, "loss", 1.0, 90), (5, "loss", 1.0, 100))
+    assert console.seconds_left(run) == pytest.approx(50, abs=2)
+    Run.objects.update(process_started=None)
+    assert console.seconds_left(Run.objects.get()) is None
 
 
 def test_a_contractors_page_never_links_to_the_console(client: Client, contractor: User) -> None:

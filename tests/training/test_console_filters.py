@@ -103,8 +103,23 @@ def test_estimates_are_rounded_to_what_they_know(seconds, result):
     assert console.rough(seconds) == result
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("heldout_accuracy", "held-out accuracy"),
+        ("heldout_rewards/margins", "held-out reward margin"),
+        ("rewards/accuracies", "accuracy"),
+        ("heldout_token_accuracy", "held-out token accuracy"),
+        ("learning_rate", "learning rate"),
+        ("tokens_per_s", "tokens/s"),
+    ],
+)
+def test_one_number_has_one_name(name, text):
+    assert console.metric(name) == text
+
+
 def test_a_model_is_judged_by_held_out_numbers_first():
-    assert console.measured({"loss": 0.6, "heldout_rewards/accuracies": 0.7}) == ("held-out accuracy", 0.7)
+    assert console.measured({"loss": 0.6, "heldout_accuracy": 0.7}) == ("held-out accuracy", 0.7)
     assert console.measured({"loss": 0.6}) == ("loss", 0.6)
     assert console.measured({"prompts": 3}) is None
 

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import sys
 import textwrap
 import threading
@@ -13,7 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
-from django.db import connections
+from django.db import OperationalError, connections
 from django.utils import timezone
 
 from hone.accounts.models import Project
@@ -29,6 +30,10 @@ def event(**e):
     with open("events.jsonl", "a") as f: f.write(json.dumps({"time": time.time(), **e}) + "\\n")
 def result(**r):
     with open("result.json", "w") as f: json.dump(r, f)
+def succeed(**r):
+    os.makedirs("checkpoint", exist_ok=True)
+    for name in ("config.json", "model.safetensors"): open("checkpoint/" + name, "w").write("{}")
+    result(status="succeeded", checkpoint=os.path.abspath("checkpoint"), **r)
 """
 
 
@@ -72,10 +77,9 @@ def in_thread(run: Run) -> threading.Thread:
 
 def test_success_stores_metrics_and_checkpoint(project: Project, woken: list[int], trainer: Any) -> None:
     trainer("""
-        os.makedirs("checkpoint"); open("checkpoint/model.safetensors", "wb").write(b"12345")
         event(type="status", message="Training.")
         for step in (1, 2): event(type="metrics", step=step, total_steps=2, metrics={"loss": 1 / step})
-        result(status="succeeded", checkpoint=os.path.abspath("checkpoint"), metrics={"heldout_loss": 0.5})
+        succeed(metrics={"heldout_loss": 0.5})
     """)
     run = factories.make_run(project)
     launcher.execute(run.pk)
@@ -83,7 +87,7 @@ def test_success_stores_metrics_and_checkpoint(project: Project, woken: list[int
     assert (run.state, run.step, run.total_steps, run.status, run.error) == ("succeeded", 2, 2, "Training.", "")
     assert list(Metric.objects.values_list("step", "name", "value")) == [(1, "loss", 1.0), (2, "loss", 0.5)]
     made = Checkpoint.objects.get(run=run)
-    assert (made.kind, made.size_bytes, made.parent) == ("sft", 5, run.model)
+    assert (made.kind, made.size_bytes, made.parent) == ("sft", 4, run.model)
 
 
 def test_exit_code_zero_without_a_result_is_a_failure(project: Project, woken: list[int], trainer: Any) -> None:
@@ -92,6 +96,86 @@ def test_exit_code_zero_without_a_result_is_a_failure(project: Project, woken: l
     launcher.execute(run.pk)
     run.refresh_from_db()
     assert run.state == "failed" and "no valid result" in run.error
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("result(status='succeeded')", "names no checkpoint"),
+        ("result(status='succeeded', checkpoint='/nowhere')", "no checkpoint folder /nowhere"),
+        ("succeed(); os.remove('checkpoint/config.json')", "no config.json"),
+        ("succeed(); os.remove('checkpoint/model.safetensors')", "no safetensors"),
+    ],
+)
+def test_a_success_without_its_checkpoint_is_a_failure(
+    project: Project, woken: list[int], trainer: Any, script: str, words: str
+) -> None:
+    trainer(script)
+    run = factories.make_run(project)
+    launcher.execute(run.pk)
+    run.refresh_from_db()
+    assert run.state == "failed" and words in run.error
+    assert not Checkpoint.objects.filter(run=run).exists()
+
+
+def leave_result(run: Run) -> None:
+    """What a trainer leaves that had ended when its worker or the database went away."""
+    folder = run.folder / "checkpoint"
+    folder.mkdir(parents=True)
+    for name in ("config.json", "model.safetensors"):
+        (folder / name).write_text("{}")
+    (run.folder / "resume" / "step-00000002").mkdir(parents=True)
+    event = {"type": "metrics", "step": 2, "total_steps": 2, "time": 1.0, "metrics": {"loss": 0.5}}
+    (run.folder / "events.jsonl").write_text(json.dumps(event) + "\n")
+    result = {"status": "succeeded", "checkpoint": str(folder), "metrics": {}}
+    (run.folder / "result.json").write_text(json.dumps(result))
+
+
+def test_a_run_that_had_ended_when_its_worker_was_lost_is_not_trained_again(
+    project: Project, woken: list[int], trainer: Any
+) -> None:
+    trainer("open('started', 'w').close(); sys.exit(1)")
+    run = factories.make_run(project)
+    leave_result(run)
+    launcher.execute(run.pk)
+    run.refresh_from_db()
+    assert (run.state, run.step) == ("succeeded", 2) and not (run.folder / "started").exists()
+    assert Checkpoint.objects.filter(run=run).count() == 1 and Metric.objects.count() == 1
+    assert not (run.folder / "resume").exists(), "states are cleared once the run is accepted"
+
+
+def test_a_result_without_its_checkpoint_is_trained_again_from_the_kept_states(
+    project: Project, woken: list[int], trainer: Any
+) -> None:
+    trainer("open('started', 'w').write(' '.join(os.listdir('resume'))); succeed()")
+    run = factories.make_run(project)
+    leave_result(run)
+    (run.folder / "checkpoint" / "model.safetensors").unlink()
+    launcher.execute(run.pk)
+    run.refresh_from_db()
+    assert run.state == "succeeded" and (run.folder / "started").read_text() == "step-00000002"
+
+
+def test_a_trainer_that_cannot_be_started_says_so(
+    project: Project, woken: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "command", lambda run: ["/nowhere/python", "-m", "x"])
+    run = factories.make_run(project)
+    launcher.execute(run.pk)
+    run.refresh_from_db()
+    assert run.state == "failed"
+    assert run.error == "The trainer could not be started: /nowhere/python: No such file or directory."
+
+
+def test_a_folder_that_cannot_be_written_says_so(project: Project, woken: list[int], trainer: Any) -> None:
+    trainer("succeed()")
+    run = factories.make_run(project)
+    run.folder.parent.mkdir(parents=True)
+    run.folder.write_text("in the way")
+    launcher.execute(run.pk)
+    run.refresh_from_db()
+    assert run.state == "failed"
+    assert run.error.startswith(f"The trainer could not be started: {run.folder}: ")
 
 
 def test_a_trainer_that_dies_leaves_its_sentence_and_its_log(project: Project, woken: list[int], trainer: Any) -> None:
@@ -166,11 +250,59 @@ def test_a_worker_that_is_told_to_stop_puts_its_run_back(project: Project, woken
     assert "goes on from its saved state" in run.status
 
 
+def test_a_trainer_killed_after_a_planned_stop_is_not_blamed_on_memory(
+    project: Project, woken: list[int], trainer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launcher, "GRACE_SECONDS", 0.2)
+    trainer("""
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        event(type="status", message="ready")
+        while True: time.sleep(0.05)
+    """)
+    run = factories.make_run(project)
+    thread = in_thread(run)
+    until(lambda: Run.objects.get(pk=run.pk).status == "ready")
+    launcher._shutting_down.set()
+    thread.join(20)
+    run.refresh_from_db()
+    assert (run.state, run.attempt) == ("queued", 0)
+    assert "Its worker was stopped" in run.status and "memory" not in run.status
+
+
+def test_a_worker_that_cannot_renew_its_lease_ends_its_trainer_in_time(
+    project: Project, woken: list[int], trainer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The query that renews the lease hangs: the trainer is ended meanwhile, and nothing is written."""
+    trainer("""
+        open("pid", "w").write(str(os.getpid()))
+        while True: time.sleep(0.05)
+    """)
+    released = threading.Event()
+
+    def hangs(run: Run) -> bool:
+        released.wait(20)
+        raise OperationalError
+
+    monkeypatch.setattr(launcher, "LEASE_MARGIN_SECONDS", 29.0)  # so the lease is good for a second
+    monkeypatch.setattr(runs, "heartbeat", hangs)
+    run = factories.make_run(project)
+    thread = in_thread(run)
+    try:
+        until(lambda: (run.folder / "pid").exists() and (run.folder / "pid").read_text())
+        pid = int((run.folder / "pid").read_text())
+        until(lambda: psutil.Process(pid).status() == psutil.STATUS_ZOMBIE, 10)
+    finally:
+        released.set()
+        thread.join(20)
+    run.refresh_from_db()
+    assert (run.state, run.error) == ("running", ""), "the reaper takes it from here"
+
+
 def test_what_a_trainer_leaves_behind_is_killed(project: Project, woken: list[int], trainer: Any) -> None:
     trainer("""
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
         open("child", "w").write(str(child.pid))
-        result(status="succeeded")
+        succeed()
     """)
     run = factories.make_run(project)
     launcher.execute(run.pk)
@@ -212,7 +344,7 @@ def start_orphan(run: Run) -> Any:
         state="running",
         attempt=1,
         fence=1,
-        host=__import__("socket").gethostname(),
+        host=socket.gethostname(),
         boot_id=launcher.boot_id(),
         process_group=process.pid,
         process_started=psutil.Process(process.pid).create_time(),
@@ -243,6 +375,47 @@ def test_the_reaper_never_signals_a_recycled_process_id(project: Project, woken:
         process.wait()
 
 
+def test_the_reaper_ends_a_lost_run_that_was_being_cancelled(project: Project, woken: list[int]) -> None:
+    run = factories.make_run(project)
+    start_orphan(run).kill()
+    runs.cancel(run_id=run.pk, actor=None)
+    launcher.reap()
+    run.refresh_from_db()
+    assert run.state == "cancelled" and run.ended_at is not None and woken == []
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_the_reaper_ends_what_a_leader_that_is_gone_has_left(project: Project, woken: list[int], is_ours: bool) -> None:
+    import subprocess
+
+    run = factories.make_run(project)
+    script = "import subprocess as s, sys; print(s.Popen([sys.executable, '-c', 'import time; time.sleep(600)']).pid)"
+    leader = subprocess.Popen([sys.executable, "-c", script], start_new_session=True, stdout=subprocess.PIPE)
+    assert leader.stdout is not None
+    child = psutil.Process(int(leader.stdout.readline()))
+    leader.wait(10)
+    Run.objects.filter(pk=run.pk).update(
+        state="running",
+        host=socket.gethostname(),
+        boot_id=launcher.boot_id(),
+        process_group=leader.pid,
+        # A process that started long before the leader is nobody's of that run.
+        process_started=child.create_time() + (-0.5 if is_ours else 60.0),
+        lease_expires_at=timezone.now() - timedelta(seconds=1),
+    )
+    try:
+        launcher.reap()
+        gone = lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE  # noqa: E731
+        if is_ours:
+            until(gone)
+        else:
+            assert not gone()
+    finally:
+        child.kill()
+        leader.stdout.close()
+    assert Run.objects.get(pk=run.pk).state == "queued"
+
+
 def test_the_reaper_leaves_live_leases_alone(project: Project, woken: list[int]) -> None:
     run = factories.make_run(project)
     assert runs.claim(run.pk, host="elsewhere", boot_id="x")
@@ -257,6 +430,15 @@ def test_trainers_see_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = launcher.environment()
     assert "hush" not in json.dumps(seen) and "DATABASE_URL" not in seen
     assert seen["CUDA_VISIBLE_DEVICES"] == "0" and seen["HONE_PARENT_PID"] == str(os.getpid())
+    assert (seen["NO_COLOR"], seen["TERM"]) == ("1", "dumb")
+
+
+def test_the_log_is_shown_without_colours_and_control_characters(project: Project) -> None:
+    run = factories.make_run(project)
+    run.folder.mkdir(parents=True)
+    text = "\x1b[1;31mred\x1b[0m\x1b]0;title\x07 \x1b(Bplain\x08\x00\ttab\r\n10%\r20%\x1b[K\nProgress 再\n"
+    run.log_path.write_text(text)
+    assert launcher.log_tail(run) == "red plain\ttab\n10%\n20%\nProgress 再"
 
 
 def test_a_broken_database_connection_does_not_end_the_trainer(
@@ -269,7 +451,7 @@ def test_a_broken_database_connection_does_not_end_the_trainer(
         event(type="status", message="ready")
         while not os.path.exists("go"): time.sleep(0.05)
         event(type="metrics", step=1, total_steps=1, metrics={"loss": 1.0})
-        result(status="succeeded")
+        succeed()
     """)
     run = factories.make_run(project)
     thread = in_thread(run)

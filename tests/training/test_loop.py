@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -80,11 +82,12 @@ class Demo:
 
 
 @pytest.fixture
-def var(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("demo")
-    for parent in (folder, *folder.parents[:2]):  # as root, PostgreSQL runs as a user of its own
-        parent.chmod(0o755)
+def var() -> Iterator[Path]:
+    """A folder that all may enter: as root, PostgreSQL runs as a user of its own, and pytest closes its own folders."""
+    folder = Path(tempfile.mkdtemp(prefix="hone-demo-"))
+    folder.chmod(0o755)
     yield folder
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_one_round_with_processes_killed_in_the_middle_and_a_second_start(var: Path) -> None:

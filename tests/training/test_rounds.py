@@ -9,9 +9,9 @@ from hone.accounts.models import Project, User
 from labeling import assignment, responses
 from labeling.models import Completion, Item, Slot
 from tests import factories
-from training import lineage, outcomes, rounds, runs
-from training.models import Checkpoint, Generation, Round, Run, Stage
-from training.records import CompletionRow, PromptRow, read_parquet, write_jsonl
+from training import lineage, outcomes, rounds, runs, snapshots, tasks
+from training.models import Checkpoint, Generation, Round, Run
+from training.records import CompletionRow, PromptRow, RecordError, read_parquet, write_jsonl
 
 pytestmark = pytest.mark.django_db
 
@@ -29,7 +29,10 @@ def prompts(project: Project) -> None:
 
 def start(project: Project, base: Checkpoint, lead: User, **stages: dict[str, Any]) -> Round:
     recipe = rounds.Recipe(name="", start=base, stages=stages, heldout_percent=0)
-    return rounds.start(project=project, recipe=recipe, actor=lead)
+    made = rounds.start(project=project, recipe=recipe, actor=lead)
+    rounds.advance(made.pk)
+    made.refresh_from_db()
+    return made
 
 
 def stage_states(found: Round) -> dict[str, str]:
@@ -52,6 +55,8 @@ def finish(found: Round, tmp_path: Any = None) -> Run:
         write_jsonl(claimed.folder / "completions.jsonl", rows)
     else:
         (claimed.folder / "checkpoint").mkdir()
+        for name in ("config.json", "model.safetensors"):
+            (claimed.folder / "checkpoint" / name).write_text("{}")
         result["checkpoint"] = str(claimed.folder / "checkpoint")
     outcomes.accept(claimed, result)
     rounds.advance(found.pk)
@@ -148,6 +153,7 @@ def test_a_gate_that_is_not_automatic_waits_for_the_lead(
     rounds.advance(found.pk)
     assert stage_states(found) == {"write": "ready", "sft": "pending"}
     rounds.continue_past_gate(stage_id=found.stages.get(kind="write").pk, actor=lead)
+    rounds.advance(found.pk)
     assert stage_states(found) == {"write": "done", "sft": "running"}
     with pytest.raises(runs.NotPossible):
         rounds.continue_past_gate(stage_id=found.stages.get(kind="write").pk, actor=lead)
@@ -191,6 +197,7 @@ def test_no_data_fails_the_stage_with_a_sentence_and_resume_tries_again(
     factories.make_batch(project, "write")
     write_all(project, contractor)
     rounds.resume(round_id=found.pk, actor=lead)
+    rounds.advance(found.pk)
     found.refresh_from_db()
     assert found.state == "running" and "problem" not in found.stages.get().params
 
@@ -233,12 +240,70 @@ def test_a_recipe_that_makes_no_round_is_refused(
     assert not Round.objects.exists()
 
 
-def test_people_of_an_earlier_stage_are_not_lost_when_the_tick_and_a_click_meet(
+def test_a_click_leaves_the_freezing_of_data_to_the_tick(
     project: Project, prompts: None, base: Checkpoint, lead: User, woken: list[int]
 ) -> None:
-    found = start(project, base, lead, write={"prompts": 2}, sample={"prompts": 2}, rank={})
-    stage = found.stages.get(kind="write")
-    rounds.continue_past_gate(stage_id=stage.pk, actor=lead)
+    recipe = rounds.Recipe(name="", start=base, stages={"sample": {"prompts": 2}, "rank": {}})
+    found = rounds.start(project=project, recipe=recipe, actor=lead)
+    assert found.state == "running" and stage_states(found) == {"sample": "pending", "rank": "pending"}
+    assert not Run.objects.exists()
+    tasks.advance_rounds()
+    assert stage_states(found)["sample"] == "running" and Run.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (RecordError("The conversation has no messages."), "has no messages."),
+        (KeyError(3), "KeyError: 3"),
+    ],
+)
+def test_data_that_cannot_be_frozen_fails_the_stage_with_a_sentence_and_can_be_resumed(
+    project: Project, prompts: None, base: Checkpoint, lead: User, woken: list[int], monkeypatch: pytest.MonkeyPatch,
+    error: Exception, words: str,
+) -> None:  # fmt: skip
+    def breaks(**_: Any) -> None:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(snapshots, "freeze_prompts", breaks)
+        found = start(project, base, lead, sample={"prompts": 2}, rank={})
+    assert found.state == "failed" and stage_states(found)["sample"] == "failed"
+    problem = found.stages.get(kind="sample").params["problem"]
+    assert words in problem and ".." not in problem
+    rounds.resume(round_id=found.pk, actor=lead)
+    assert "problem" not in found.stages.get(kind="sample").params
+    tasks.advance_rounds()
+    assert stage_states(found)["sample"] == "running"
+
+
+def test_a_round_that_breaks_does_not_hold_up_the_others(
+    project: Project, prompts: None, base: Checkpoint, lead: User, woken: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = rounds.Recipe(name="", start=base, stages={"sample": {"prompts": 2}, "rank": {}})
+    broken, whole = (rounds.start(project=project, recipe=recipe, actor=lead) for _ in range(2))
+    advance = rounds.advance
+
+    def breaks(round_id: int, **options: Any) -> None:
+        if round_id == broken.pk:
+            raise KeyError("params")
+        advance(round_id, **options)
+
+    monkeypatch.setattr(rounds, "advance", breaks)
+    tasks.advance_rounds()
+    assert stage_states(broken)["sample"] == "pending" and stage_states(whole)["sample"] == "running"
+
+
+def test_a_name_as_long_as_the_form_allows_fits_its_batches(
+    project: Project, prompts: None, base: Checkpoint, lead: User, contractor: User, woken: list[int]
+) -> None:
+    recipe = rounds.Recipe(
+        name="r" * 120, start=base, stages={"write": {"prompts": 1}, "sample": {"prompts": 1}, "rank": {}}
+    )
+    found = rounds.start(project=project, recipe=recipe, actor=lead)
+    write_all(project, contractor)
     rounds.advance(found.pk)
-    assert stage_states(found) == {"write": "done", "sample": "running", "rank": "pending"}
-    assert Stage.objects.filter(round=found, state="running").count() == 1
+    finish(found)
+    names = [found.stages.get(kind=kind).batch.name for kind in ("write", "rank")]
+    assert [(len(name), name[-8:]) for name in names] == [(120, "…: write"), (120, "r…: rank")]

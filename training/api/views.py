@@ -6,13 +6,15 @@ from django.db.models import QuerySet
 from django.http import FileResponse
 from django.shortcuts import get_object_or_404
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import generics
+from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from hone.accounts import access
+from hone.api.negotiation import IgnoreAccept
 from training import lineage
 from training.api import serializers
 from training.models import Checkpoint, Metric, Round, Run, Snapshot
@@ -57,6 +59,8 @@ class SnapshotList(_OfProject):
 
 
 class SnapshotFile(APIView):
+    content_negotiation_class = IgnoreAccept
+
     @extend_schema(responses={(200, "application/vnd.apache.parquet"): OpenApiTypes.BINARY})
     def get(self, request: Request, pk: int) -> FileResponse:
         """The snapshot's Parquet file. Its ETag is its sha256: the file under an id never changes."""
@@ -86,11 +90,18 @@ class RunDetail(APIView):
 
 
 class RunMetrics(APIView):
-    @extend_schema(responses=dict)
+    @extend_schema(responses=dict, parameters=[OpenApiParameter("after", int, description="only later steps")])
     def get(self, request: Request, pk: int) -> Response:
-        """Every metric of a run as {name: [[step, value], …]}, for charts."""
+        """Every metric of a run as {name: [[step, value], …]}, for charts; with `after`, of the steps after that one.
+
+        A run that is resumed logs some steps a second time: their values are new.
+        """
         series: dict[str, list[list[float]]] = {}
         rows = Metric.objects.filter(run=_run(request, pk)).order_by("step")
+        if after := request.query_params.get("after"):
+            if not after.isdecimal() or int(after) > 2**31 - 1:
+                raise ValidationError({"after": "This must be the number of a step."})
+            rows = rows.filter(step__gt=int(after))
         for name, step, value in rows.values_list("name", "step", "value"):
             series.setdefault(name, []).append([step, value])
         return Response(series)

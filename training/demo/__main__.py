@@ -69,10 +69,13 @@ def _demo(supervisor: Supervisor, arguments: argparse.Namespace) -> int:
     address = free_address(host or "127.0.0.1", int(port))
     for command in commands(address=address):
         supervisor.run(command)
-    site = f"http://{address}"
+    site = site_at(address)
     with console.status("Starting the site …"):
         wait_for(lambda: _answers(f"{site}/health/"), seconds=60, what="The site")
+    from rich.markup import escape
+
     from labeling.importing import ImportRefused
+    from training.demo.material import AccountTaken
 
     try:
         material, start = _prepare(console, arguments)
@@ -80,6 +83,9 @@ def _demo(supervisor: Supervisor, arguments: argparse.Namespace) -> int:
         console.print(f"[red]{error.file} was not imported: nothing of it is usable until these lines are mended.")
         for fault in error.faults[:10]:
             console.print(f"  line {fault.line}: {fault.reason}")
+        return 1
+    except AccountTaken as error:
+        console.print(f"[red]The demo was not started:[/] {escape(str(error))}")
         return 1
     except subprocess.CalledProcessError as error:
         console.print(f"[red]The base model could not be prepared:\n{(error.stderr or '')[-2000:]}")
@@ -95,6 +101,15 @@ def _demo(supervisor: Supervisor, arguments: argparse.Namespace) -> int:
     _print_logins(console, site, material)
     supervisor.watch()
     return 0
+
+
+def site_at(address: str) -> str:
+    """Where this machine reaches the site: one that listens on every address is asked on the loopback one.
+
+    The wildcard itself is nobody's name, and no allowed host.
+    """
+    host, _, port = address.rpartition(":")
+    return f"http://{'127.0.0.1' if host in ('', '0.0.0.0', '[::]', '::', '*') else host}:{port}"
 
 
 def _prepare(console: Any, arguments: argparse.Namespace) -> tuple[Any, Any]:

@@ -8,7 +8,6 @@ import random
 import re
 import threading
 import uuid
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,8 +90,15 @@ class Login:
     password: str
 
 
+class LoginRefused(Exception):
+    """The site does not let the contractor in; the text is a sentence."""
+
+
 class Contractor(threading.Thread):
-    """Works through a project's write and rank items until told to stop. `done` counts what was submitted."""
+    """Works through a project's write and rank items until told to stop.
+
+    `problem` is what went wrong last and may pass, as when the web process is restarted; `failure` is what ended it.
+    """
 
     def __init__(
         self, *, address: str, login: Login, project: str, answers: dict[str, list[dict[str, str]]], seed: int
@@ -102,8 +108,8 @@ class Contractor(threading.Thread):
         self.answers = answers
         self.noise = random.Random(seed)
         self.stopping = threading.Event()
-        self.done: Counter[str] = Counter()
         self.problem: str | None = None
+        self.failure: str | None = None
 
     def stop(self) -> None:
         self.stopping.set()
@@ -113,21 +119,38 @@ class Contractor(threading.Thread):
             try:
                 self._session()
             except httpx.HTTPError as error:
-                self.problem = f"{type(error).__name__}: {error}"  # the web process restarted: log in again
+                self.problem = f"{self.login.username} tries again: {error or type(error).__name__}"
                 self.stopping.wait(1.0)
+            except LoginRefused as error:
+                self.failure = str(error)
+                return
+            except Exception as error:
+                self.failure = f"The scripted contractor {self.login.username} broke: {type(error).__name__}: {error}"
+                return
 
     def _session(self) -> None:
         with httpx.Client(base_url=self.address, timeout=30.0, follow_redirects=True) as client:
+            self._log_in(client)
+            while not self.stopping.is_set():
+                worked = [self._work(client, kind) for kind in ("write", "rank")]
+                self.problem = None
+                if not any(worked):
+                    self.stopping.wait(IDLE_SECONDS)
+
+    def _log_in(self, client: httpx.Client) -> None:
+        """Raises LoginRefused where trying again would not help."""
+        try:
             client.get("/login/").raise_for_status()
             fields = {"username": self.login.username, "password": self.login.password}
             self._post(client, "/login/", data=fields)
-            if "sessionid" not in client.cookies:
-                raise httpx.HTTPError(f"{self.login.username} could not log in")
-            self.problem = None
-            while not self.stopping.is_set():
-                worked = [self._work(client, kind) for kind in ("write", "rank")]
-                if not any(worked):
-                    self.stopping.wait(IDLE_SECONDS)
+        except httpx.HTTPStatusError as error:
+            if not error.response.is_client_error:
+                raise
+            why = f"{error.request.url} answered {error.response.status_code} {error.response.reason_phrase}"
+            raise LoginRefused(f"The scripted contractor {self.login.username} cannot log in: {why}.") from error
+        if "sessionid" not in client.cookies:
+            why = "the site does not take the password"
+            raise LoginRefused(f"The scripted contractor {self.login.username} cannot log in: {why}.")
 
     def _post(self, client: httpx.Client, path: str, **body: Any) -> httpx.Response:
         headers = {"X-CSRFToken": client.cookies["csrftoken"], "Referer": self.address}
@@ -150,7 +173,6 @@ class Contractor(threading.Thread):
         else:
             sent = {**lease, "client_key": str(uuid.uuid4()), "active_seconds": 0, **body}
             self._post(client, f"{path}/submit/", json=sent)
-            self.done[kind] += 1
         return True
 
     def _written(self, work: dict[str, Any]) -> dict[str, Any] | None:

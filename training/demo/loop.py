@@ -3,6 +3,7 @@
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from hone.supervisor import Supervisor
 from training import rounds
@@ -10,6 +11,10 @@ from training.demo import display, material
 from training.demo.contractors import Contractor
 from training.demo.material import Material
 from training.models import Checkpoint, Round, Stage
+
+
+class DemoStopped(Exception):
+    """The demo cannot go on; the text is a sentence."""
 
 
 def run(
@@ -25,10 +30,16 @@ def run(
     first = _first_round(found, start, model)
     if first.state != Round.State.DONE:
         contractors = _contractors(site, found)
+
+        def check() -> str:
+            supervisor.restart_ended()
+            return _look_after(contractors)
+
         try:
-            first = display.follow(
-                console=console, round_id=first.pk, finished=_has_ended, check=supervisor.restart_ended
-            )
+            first = display.follow(console=console, round_id=first.pk, finished=_has_ended, check=check)
+        except DemoStopped as error:
+            console.print(f"[red]The demo stopped:[/] {escape(str(error))}")
+            return 1
         finally:
             for contractor in contractors:
                 contractor.stop()
@@ -91,6 +102,14 @@ def _contractors(site: str, found: Material) -> list[Contractor]:
     return contractors
 
 
+def _look_after(contractors: list[Contractor]) -> str:
+    """What troubles a contractor now, or an empty string. Raises DemoStopped when one of them has given up."""
+    for contractor in contractors:
+        if contractor.failure:
+            raise DemoStopped(contractor.failure)
+    return next((contractor.problem for contractor in contractors if contractor.problem), "")
+
+
 def _has_ended(found: Round) -> bool:
     return found.state in (Round.State.DONE, Round.State.FAILED, Round.State.CANCELLED)
 
@@ -104,6 +123,6 @@ def _explain(console: Console, found: Round, site: str) -> None:
     stage = found.stages.exclude(state=Stage.State.DONE).first()
     latest = stage.runs.order_by("-id").first() if stage else None
     why = (latest.error if latest else "") or (stage.params.get("problem", "") if stage else "")
-    console.print(f"[red]{found.name} stopped at {stage.get_kind_display() if stage else 'its end'}:[/] {why}")
+    console.print(f"[red]{found.name} stopped at {stage.get_kind_display() if stage else 'its end'}:[/] {escape(why)}")
     if latest:
         console.print(f"See {site}/console/runs/{latest.pk}/ or {latest.log_path}; run `make demo` again to go on.")

@@ -30,6 +30,10 @@ LEAD, REVIEWER, PERSON = "lead", "robin", "casey"
 SIMULATED = ("sim-ada", "sim-bo", "sim-chen")
 
 
+class AccountTaken(Exception):
+    """An account of the demo's name belongs to somebody; the text is a sentence."""
+
+
 @dataclass(frozen=True)
 class Material:
     """All that the demo's round needs."""
@@ -42,7 +46,10 @@ class Material:
 
 
 def prepare(*, slug: str, name: str, prompts: Path | None) -> Material:
-    """Makes what is missing; what an earlier demo made is found again. Raises ImportRefused for a bad file."""
+    """Makes what is missing; what an earlier demo made is found again. Raises ImportRefused for a bad file.
+
+    Raises AccountTaken, before anything is made, where somebody else's account has a name that the demo wants.
+    """
     logins = _accounts()
     lead = User.objects.get(username=LEAD)
     with transaction.atomic():
@@ -103,14 +110,28 @@ def _read(path: Path, *, needs_answer: bool) -> list[importing.Row]:
 
 
 def _accounts() -> dict[str, Login]:
-    """The demo's accounts, with passwords made once and kept in var/ readable by their owner alone."""
+    """The demo's accounts, with passwords made once and kept in var/ readable by their owner alone.
+
+    That file says which accounts the demo made: others of the same name are left as they are. Raises AccountTaken.
+    """
     path = Path(settings.VAR_DIR) / "demo-logins.json"
     try:
         passwords = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         passwords = {}
-    for username in (LEAD, REVIEWER, PERSON, *SIMULATED):
-        password = passwords.setdefault(username, secrets.token_urlsafe(9))
+    usernames = (LEAD, REVIEWER, PERSON, *SIMULATED)
+    taken = User.objects.filter(username__in=set(usernames) - set(passwords)).values_list("username", flat=True)
+    if taken:
+        raise AccountTaken(
+            f"There is an account named {', '.join(sorted(taken))} that the demo did not make ({path} does not name "
+            "it). Rename it (make serve, then the administration), or run `HONE_VAR=var-demo make demo`, which has a "
+            "database of its own."
+        )
+    passwords = {username: passwords.get(username) or secrets.token_urlsafe(9) for username in usernames}
+    # Written first: a demo that is ended in between knows its accounts again.
+    path.touch(mode=0o600)
+    path.write_text(json.dumps(passwords), encoding="utf-8")
+    for username, password in passwords.items():
         user, created = User.objects.get_or_create(
             username=username,
             defaults={
@@ -123,8 +144,6 @@ def _accounts() -> dict[str, Login]:
         if created or not user.check_password(password):
             user.set_password(password)
             user.save(update_fields=["password"])
-    path.touch(mode=0o600)
-    path.write_text(json.dumps(passwords), encoding="utf-8")
     return {username: Login(username, password) for username, password in passwords.items()}
 
 

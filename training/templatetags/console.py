@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
+from training import metrics as numbers
 from training.models import Round, Run, Stage
 from training.trainers.config import fields_of
 
@@ -127,22 +128,20 @@ def figure(value: Any) -> str:
 
 @register.filter
 def words(name: str) -> str:
-    """`heldout_loss` -> "heldout loss", `rewards/accuracies` -> "rewards accuracies"."""
+    """`guideline_versions` -> "guideline versions"."""
     return str(name).replace("_", " ").replace("/", " ")
 
 
 @register.filter
-def measured(metrics: dict[str, Any]) -> tuple[str, Any] | None:
+def metric(name: str) -> str:
+    """`heldout_loss` -> "held-out loss", `rewards/accuracies` -> "accuracy"."""
+    return numbers.label(str(name))
+
+
+@register.filter
+def measured(found: dict[str, Any]) -> tuple[str, Any] | None:
     """The name and the value of the one number by which one judges a model, held-out ones first."""
-    names = {
-        "heldout_accuracy": _("held-out accuracy"),
-        "heldout_rewards/accuracies": _("held-out accuracy"),
-        "heldout_loss": _("held-out loss"),
-        "accuracy": _("accuracy"),
-        "rewards/accuracies": _("accuracy"),
-        "loss": _("loss"),
-    }
-    return next(((label, metrics[name]) for name, label in names.items() if name in metrics), None)
+    return next(((numbers.label(name), found[name]) for name in numbers.JUDGED_BY if name in found), None)
 
 
 @register.filter

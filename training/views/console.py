@@ -16,7 +16,7 @@ from django.views.decorators.http import require_POST
 from hone.accounts import access
 from hone.accounts.models import Project, User
 from labeling.queries import batch_progress
-from training import launcher, lineage, rounds, runs
+from training import launcher, lineage, metrics, rounds, runs
 from training.models import Checkpoint, Metric, Round, Run, Snapshot, Stage
 
 
@@ -77,19 +77,11 @@ def headline(stage: Stage, run: Run | None, progress: dict[str, int] | None) -> 
     """The number by which one judges the stage."""
     if progress is not None and stage.is_human:
         return _("%(done)d of %(total)d") % {"done": progress["submitted"], "total": progress["total"]}
-    metrics = (run.result or {}).get("metrics", {}) if run else {}
-    for name, label in HEADLINES.get(stage.kind, []):
-        if isinstance(metrics.get(name), int | float):
-            return f"{label} {metrics[name]:.3g}"
+    found = (run.result or {}).get("metrics", {}) if run else {}
+    for name in metrics.HEADLINES.get(stage.kind, []):
+        if isinstance(found.get(name), int | float):
+            return f"{metrics.label(name)} {found[name]:.3g}"
     return ""
-
-
-HEADLINES = {
-    "sft": [("heldout_loss", "held-out loss"), ("loss", "loss")],
-    "reward": [("heldout_accuracy", "held-out accuracy"), ("accuracy", "accuracy")],
-    "dpo": [("heldout_rewards/accuracies", "held-out accuracy"), ("rewards/accuracies", "accuracy")],
-    "sample": [("completions", "completions"), ("tokens_per_s", "tokens/s")],
-}
 
 
 def run_card(run: Run) -> dict[str, Any]:
@@ -99,9 +91,11 @@ def run_card(run: Run) -> dict[str, Any]:
 
 def seconds_left(run: Run) -> float | None:
     """Time to the end at the pace of this attempt's steps so far; None before the third step."""
-    if run.state != Run.State.RUNNING or not run.total_steps:
+    began = run.attempt_started_at
+    if run.state != Run.State.RUNNING or not run.total_steps or began is None:
         return None
-    times = list(Metric.objects.filter(run=run).order_by("-step").values_list("step", "at").distinct()[:200])
+    logged = Metric.objects.filter(run=run, at__gte=began)
+    times = list(logged.order_by("-step").values_list("step", "at").distinct()[:200])
     if len(times) < 2 or times[0][0] - times[-1][0] < 2:
         return None
     (last, last_at), (first, first_at) = times[0], times[-1]
@@ -173,31 +167,32 @@ def run_list(request: HttpRequest) -> HttpResponse:
 def run_page(request: HttpRequest, pk: int) -> HttpResponse:
     """Curve, log, configuration, data and result of a run."""
     staff(request)
-    return render(request, "training/run.html", _run_context(pk))
+    live = _live_context(pk)
+    run = live["run"]
+    context = {
+        **live,
+        "command": shlex.join(runs.command(run)),
+        "config": json.dumps(runs.config(run), indent=2, ensure_ascii=False),
+        "manifest": _manifest_summary(run.snapshot),
+    }
+    return render(request, "training/run.html", context)
 
 
 @login_required
 def run_live(request: HttpRequest, pk: int) -> HttpResponse:
     """Progress bar, metrics and log, polled by htmx while the run is going on."""
     staff(request)
-    return render(request, "training/_run_live.html", _run_context(pk))
+    return render(request, "training/_run_live.html", _live_context(pk))
 
 
-def _run_context(pk: int) -> dict[str, Any]:
-    run = get_object_or_404(
-        Run.objects.select_related("project", "stage__round", "model", "snapshot", "checkpoint"), pk=pk
-    )
-    latest = {}
-    for name, value in Metric.objects.filter(run=run).order_by("step").values_list("name", "value"):
-        latest[name] = value
+def _live_context(pk: int) -> dict[str, Any]:
+    """What changes while a run is going on; asked for every three seconds, so nothing that grows with the run."""
+    run = get_object_or_404(Run.objects.select_related("project", "stage__round", "model"), pk=pk)
     return {
         **run_card(run),
         "is_live": not run.has_ended,
-        "latest": latest,
+        "latest": metrics.newest(run),
         "log": launcher.log_tail(run),
-        "command": shlex.join(runs.command(run)),
-        "config": json.dumps(runs.config(run), indent=2, ensure_ascii=False),
-        "manifest": _manifest_summary(run.snapshot),
         "result": json.dumps(run.result, indent=2, ensure_ascii=False) if run.result else "",
         "made": Checkpoint.objects.filter(run=run).first(),
         "can_cancel": not run.has_ended and not run.cancel_requested,
