@@ -31,7 +31,7 @@ class Demo:
             for name, value in os.environ.items()
             if name not in ("DATABASE_URL", "BROKER_URL", "HONE_TEST_VAR")
         }
-        environment |= {"HONE_VAR": str(var), "COLUMNS": "160"}
+        environment |= {"HONE_VAR": str(var), "COLUMNS": "160", "OMP_NUM_THREADS": "1"}
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "training.demo", "--model", "tiny", "--address", "127.0.0.1:8300", *arguments],
