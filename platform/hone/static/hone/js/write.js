@@ -1,4 +1,5 @@
 // The write page: a conversation given or begun here, ending with the response.
+import { Checks } from "./checks.js";
 import { drawer } from "./drawer.js";
 import { Editor } from "./editor.js";
 import { guideline } from "./guideline.js";
@@ -24,6 +25,8 @@ const readAbout = () => Object.fromEntries(about.map((field) => [field.name, fie
 let all = [];
 let editors = [];
 let session = null;
+let checks = null;
+let asking = false; // the last checks, before a submit
 
 // With a prompt the first editor answers it; without one the person writes the prompt too.
 const first = given.length ? ["assistant"] : ["user", "assistant"];
@@ -35,10 +38,15 @@ function make(role, content = "", removable = false) {
     removable,
     limits: work.limits ?? {},
     label: "",
-    onChange: () => session?.changed(),
+    onChange: changed,
     onRemove: () => remove(editor),
   });
   return editor;
+}
+
+function changed() {
+  session?.changed();
+  checks?.changed();
 }
 
 // What the server kept of a refused submit is the whole conversation; the given turns are not ours to edit.
@@ -79,7 +87,7 @@ function addTurn() {
   all.push(user, make("assistant"));
   layOut();
   user.focus();
-  session.changed();
+  changed();
 }
 
 function addSystem() {
@@ -87,7 +95,7 @@ function addSystem() {
   all.unshift(editor);
   layOut();
   editor.focus();
-  session.changed();
+  changed();
 }
 
 // A turn goes as a pair, and comes back by Undo.
@@ -97,7 +105,7 @@ function remove(editor) {
   for (const each of gone) each.removed = true;
   layOut();
   editors[Math.max(at - 1, 0)].focus();
-  session.changed();
+  changed();
   if (!gone.some((each) => each.content)) return;
   toast(t("turn_removed"), { seconds: 10, action: { label: t("undo"), run: () => bringBack(gone) } });
 }
@@ -109,7 +117,7 @@ function bringBack(gone) {
   else for (const each of gone) each.removed = false;
   layOut();
   (newer || gone[0]).focus();
-  session.changed();
+  changed();
 }
 
 // An empty system message is no message.
@@ -146,10 +154,15 @@ function editorFor(field) {
   return field === "messages" || field === "content" ? editors.at(-1) : undefined;
 }
 
-function submit() {
+async function submit() {
+  if (asking) return;
   const found = sent().flatMap((editor) => editor.check().map((text) => ({ editor, text })));
   showErrors(found);
-  if (!found.length) session.submit();
+  if (found.length) return;
+  asking = true;
+  const first = await checks.firstBlock().finally(() => { asking = false; });
+  if (first) first.editor.focusFinding(first.block);
+  else session.submit();
 }
 
 note.value = work.draft?.note ?? "";
@@ -164,6 +177,13 @@ session = new Session({
   readDraft: () => ({ messages: editors.map((editor) => editor.message), note: note.value, ...readAbout() }),
   readBody: () => ({ messages: [...given, ...sent().map((editor) => editor.message)], note: note.value.trim(), ...readAbout() }),
   onErrors: (errors) => showErrors(Object.entries(errors).flatMap(([field, sentences]) => [sentences].flat().map((text) => ({ editor: editorFor(field), text })))),
+});
+checks = new Checks({
+  slot: work.slot,
+  enabled: work.limits?.checked,
+  read: () => [...given, ...sent().map((editor) => editor.message)],
+  editors: () => editors,
+  editorOf: (index) => sent()[index - given.length],
 });
 const submitButton = find("[data-submit]");
 session.onChange = () => { submitButton.disabled = session.gone; };
