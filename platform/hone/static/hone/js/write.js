@@ -165,17 +165,21 @@ async function submit() {
   else session.submit();
 }
 
-note.value = work.draft?.note ?? "";
-for (const field of about) {
-  if (work.draft?.[field.name]) field.value = work.draft[field.name];
-  field.addEventListener("input", () => session.changed());
+function fill(draft) {
+  note.value = draft?.note ?? "";
+  if (note.value) note.closest("details").open = true;
+  for (const field of about) if (draft?.[field.name]) field.value = draft[field.name];
+  start(own(draft?.messages));
 }
-start(own(work.draft?.messages));
+
+for (const field of about) field.addEventListener("input", () => session.changed());
+fill(work.draft);
 
 session = new Session({
   work,
   readDraft: () => ({ messages: editors.map((editor) => editor.message), note: note.value, ...readAbout() }),
   readBody: () => ({ messages: [...given, ...sent().map((editor) => editor.message)], note: note.value.trim(), ...readAbout() }),
+  restore: (content) => { fill(content); checks.changed(); },
   onErrors: (errors) => showErrors(Object.entries(errors).flatMap(([field, sentences]) => [sentences].flat().map((text) => ({ editor: editorFor(field), text })))),
 });
 checks = new Checks({
@@ -188,7 +192,6 @@ checks = new Checks({
 const submitButton = find("[data-submit]");
 session.onChange = () => { submitButton.disabled = session.gone; };
 
-if (note.value) note.closest("details").open = true;
 note.addEventListener("input", () => session.changed());
 find("[data-add-turn]").addEventListener("click", addTurn);
 systemButton?.addEventListener("click", addSystem);
