@@ -1,4 +1,4 @@
-r"""TeX in Markdown as MathML, which browsers draw without script: $…$, $$…$$, \(…\), and \[…\] on lines of its own.
+r"""TeX in Markdown as MathML, which browsers draw without script: $…$, $$…$$, \(…\), and \[…\] around what is TeX.
 
 Amounts stay text: a dollar sign opens no formula before a space, and closes none after one or before a letter or digit.
 What is not valid TeX, too long, or too much for one text is shown as its source. The result still passes the sanitiser.
@@ -50,6 +50,7 @@ _REFUSED = re.compile(
     r"\\(?:new|renew|provide)command|\\DeclareMathOperator|\\[egx]?def(?![a-zA-Z])|\\let(?![a-zA-Z])|\\href|\\url"
 )
 _CHILDREN = {"mfrac": 2, "mroot": 2, "msub": 2, "msup": 2, "munder": 2, "mover": 2, "msubsup": 3, "munderover": 3}
+_TEX = re.compile(r"\\[a-zA-Z]|[=^_\d]")
 _WORD = re.compile("[^\\W\u2e80-\uffff]")  # Chinese and its neighbours put no space after a formula
 _CHARACTER = re.compile(r"&amp;(#x?[0-9A-Fa-f]{1,6};)")
 
