@@ -1,5 +1,6 @@
 """Reads that pages and the API share."""
 
+import math
 from typing import Any
 
 from django.db.models import Count, F, Q, QuerySet
@@ -50,6 +51,23 @@ def mix(project: Project) -> list[dict[str, Any]]:
         }
         for category in Category
     ]
+
+
+def most_wanted(project: Project) -> dict[str, Any]:
+    """The category whose demonstrations by people fall shortest of the wanted mix: {category, label, have, wanted}.
+
+    `wanted` is its number among as many demonstrations as there will be with the next one.
+    """
+    by_people = Demonstration.objects.filter(project=project, simulated=False)
+    have = dict(by_people.values_list("prompt__category").annotate(n=Count("id")).order_by())
+    total = sum(have.values()) + 1
+    category = max(Category, key=lambda each: WANTED_PERCENT[each] * total / 100 - have.get(each, 0))
+    return {
+        "category": category.value,
+        "label": category.label,
+        "have": have.get(category, 0),
+        "wanted": math.ceil(WANTED_PERCENT[category] * total / 100),
+    }
 
 
 def people(project: Project) -> list[dict[str, Any]]:

@@ -15,8 +15,9 @@ from django.utils.translation import gettext as _
 
 from hone.accounts.models import User
 from hone.audit.models import record
-from labeling import comparisons
+from labeling import checks, comparisons
 from labeling.assignment import LeaseLost, lock_held, lock_person, release, wrote_for
+from labeling.checks import duplicates
 from labeling.messages import MessagesError, check_messages, clean_json, clean_text, content_hash
 from labeling.models import (
     Category,
@@ -140,6 +141,8 @@ def _write_demonstration(*, slot: Slot, user: User, client_key: uuid.UUID, answe
     except MessagesError as error:
         field = "messages" if error.index is None else f"messages.{error.index}.content"
         raise Invalid(**{field: error.at_field}) from error
+    findings = checks.run(project=slot.project, messages=messages, given=len(prompt.messages) if prompt else 0)
+    _refuse_blocked(findings)
     if prompt is None:
         prompt = _own_prompt(slot=slot, user=user, messages=messages, answer=answer)
     elif messages[: len(prompt.messages)] != prompt.messages:
@@ -150,7 +153,20 @@ def _write_demonstration(*, slot: Slot, user: User, client_key: uuid.UUID, answe
         messages=messages,
         client_key=client_key,
         content_hash=content_hash(messages),
+        findings=[finding.as_json() for finding in findings],
     )
+
+
+def _refuse_blocked(findings: list[checks.Finding]) -> None:
+    """Raises Invalid with the sentences of all findings that block, each at its message's field."""
+    errors: dict[str, list[str]] = {}
+    for finding in findings:
+        if finding.blocks:
+            sentences = errors.setdefault(f"messages.{finding.message}.content", [])
+            if finding.sentence not in sentences:
+                sentences.append(finding.sentence)
+    if errors:
+        raise Invalid(**{field: " ".join(sentences) for field, sentences in errors.items()})
 
 
 def _own_prompt(*, slot: Slot, user: User, messages: list[dict[str, str]], answer: dict[str, Any]) -> Prompt:
@@ -160,7 +176,7 @@ def _own_prompt(*, slot: Slot, user: User, messages: list[dict[str, str]], answe
     if category not in Category.values:
         raise Invalid(category=_("Choose one of the categories."))
     language = str(answer.get("language") or "en")[:16]
-    prompt, _created = Prompt.objects.get_or_create(
+    prompt, created = Prompt.objects.get_or_create(
         project=slot.project,
         content_hash=content_hash(messages[:first]),
         defaults={
@@ -170,8 +186,11 @@ def _own_prompt(*, slot: Slot, user: User, messages: list[dict[str, str]], answe
             "source": "contractor",
             "author": user,
             "simulated": user.is_simulated,
+            "is_banded": True,
         },
     )
+    if created:
+        duplicates.remember([prompt])
     return prompt
 
 

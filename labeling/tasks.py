@@ -3,8 +3,15 @@
 from celery import shared_task
 
 from labeling.assignment import free_expired
+from labeling.checks import duplicates
 
 
 @shared_task
 def free_expired_leases() -> None:
     free_expired()
+
+
+@shared_task
+def remember_prompts() -> None:
+    while duplicates.remember_waiting():
+        pass

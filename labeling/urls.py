@@ -1,7 +1,7 @@
 from django.urls import path
 
 from labeling import views
-from labeling.views import manage, working
+from labeling.views import manage, working, writing_rules
 
 app_name = "labeling"
 urlpatterns = [
@@ -14,5 +14,6 @@ urlpatterns = [
     path("p/<slug:slug>/prompts/", manage.prompts, name="prompts"),
     path("p/<slug:slug>/import/", manage.import_file, name="import"),
     path("p/<slug:slug>/members/", manage.members, name="members"),
+    path("p/<slug:slug>/settings/writing/", writing_rules.writing_rules, name="writing_rules"),
     path("p/<slug:slug>/data/", manage.data, name="data"),
 ]

@@ -5,7 +5,7 @@ from typing import Any
 from hone.accounts.models import User
 from hone.markdown import render
 from labeling import guidelines
-from labeling.models import Draft, Slot
+from labeling.models import Draft, Slot, WritingRules
 from labeling.responses import LETTERS
 
 
@@ -32,7 +32,17 @@ def payload(*, slot: Slot, user: User) -> dict[str, Any]:
         and {"number": guideline.number, "title": guideline.title, "html": guidelines.html_of(guideline)},
         "draft": draft.content if draft else None,
         "draft_saved_at": draft.saved_at.isoformat() if draft else None,
-        "limits": {"max_chars": project.max_chars},
+        "limits": _limits(slot),
+    }
+
+
+def _limits(slot: Slot) -> dict[str, Any]:
+    rules = WritingRules.objects.for_project(slot.project) if slot.kind == "write" else WritingRules()
+    return {
+        "max_chars": slot.project.max_chars,
+        "response_min": rules.min_chars,
+        "response_max": rules.max_chars,
+        "checked": rules.are_set,
     }
 
 

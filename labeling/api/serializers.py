@@ -51,7 +51,7 @@ class DemonstrationSerializer(serializers.ModelSerializer):
 
     class Meta:
         model = Demonstration
-        fields = ["id", "prompt", "messages", "note", "annotator", "guideline", "simulated", "created_at"]
+        fields = ["id", "prompt", "messages", "note", "findings", "annotator", "guideline", "simulated", "created_at"]
 
     def get_annotator(self, row: Demonstration) -> str:
         return annotator(row.author_id)
@@ -82,6 +82,35 @@ class SubmitSerializer(LeaseSerializer):
     language = serializers.CharField(required=False, allow_blank=True)
     note = serializers.CharField(required=False, allow_blank=True, trim_whitespace=False)
     active_seconds = serializers.IntegerField(required=False, default=0)
+
+
+class CheckSerializer(serializers.Serializer):
+    messages = serializers.ListField(
+        child=serializers.DictField(child=serializers.CharField(allow_blank=True, trim_whitespace=False)),
+        max_length=400,
+        help_text="the whole conversation as it stands, unfinished perhaps",
+    )
+
+
+class AlikeSerializer(serializers.Serializer):
+    id = serializers.IntegerField()
+    text = serializers.CharField()
+
+
+class FindingSerializer(serializers.Serializer):
+    check = serializers.ChoiceField(
+        choices=["length", "language", "words", "email", "phone", "card", "iban", "duplicates"]
+    )
+    action = serializers.ChoiceField(choices=["warn", "block"])
+    sentence = serializers.CharField()
+    message = serializers.IntegerField(help_text="which message of the conversation, from 0")
+    start = serializers.IntegerField(allow_null=True, help_text="of its span in the text, in code points")
+    end = serializers.IntegerField(allow_null=True)
+    prompt = AlikeSerializer(allow_null=True, help_text="the earlier prompt that is alike")
+
+
+class FindingsSerializer(serializers.Serializer):
+    findings = FindingSerializer(many=True)
 
 
 class SkipSerializer(LeaseSerializer):
@@ -147,7 +176,10 @@ class ShownGuidelineSerializer(serializers.Serializer):
 
 
 class LimitsSerializer(serializers.Serializer):
-    max_chars = serializers.IntegerField()
+    max_chars = serializers.IntegerField(help_text="of any text")
+    response_min = serializers.IntegerField(allow_null=True)
+    response_max = serializers.IntegerField(allow_null=True)
+    checked = serializers.BooleanField(help_text="whether the project has rules for what is written")
 
 
 class WorkSerializer(serializers.Serializer):

@@ -13,6 +13,7 @@ urlpatterns = [
     path("projects/<slug:slug>/work/<str:kind>/next/", work.NextView.as_view(), name="work-next"),
     path("work/<int:slot_id>/renew/", work.RenewView.as_view(), name="work-renew"),
     path("work/<int:slot_id>/draft/", work.DraftView.as_view(), name="work-draft"),
+    path("work/<int:slot_id>/check/", work.CheckView.as_view(), name="work-check"),
     path("work/<int:slot_id>/submit/", work.SubmitView.as_view(), name="work-submit"),
     path("work/<int:slot_id>/skip/", work.SkipView.as_view(), name="work-skip"),
     path("preview/", work.PreviewView.as_view(), name="preview"),

@@ -12,7 +12,7 @@ from rest_framework.views import APIView
 
 from hone.accounts import access
 from hone.markdown import render
-from labeling import assignment, guidelines, responses
+from labeling import assignment, checks, guidelines, responses
 from labeling.api import serializers
 from labeling.messages import clean_text
 from labeling.models import Slot
@@ -123,6 +123,27 @@ class DraftView(Checked):
         content = self.read(request)["content"]
         draft = responses.save_draft(slot_id=slot_id, user=request.user, content=content)  # type: ignore[arg-type]
         return Response({"saved_at": draft.saved_at.isoformat()})
+
+
+class CheckView(Checked):
+    serializer_class = serializers.CheckSerializer
+
+    @extend_schema(
+        request=serializers.CheckSerializer, responses={200: serializers.FindingsSerializer, **REFUSED, **LOST}
+    )
+    def post(self, request: Request, slot_id: int) -> Response:
+        """What the project's rules say about a conversation that is being written; submit asks the same again."""
+        slot = check_slot(request, slot_id)
+        # Answers show prompts of the project, so only whoever holds the item is told.
+        if slot.kind != "write" or slot.holder_id != request.user.pk:
+            return lease_lost()
+        messages = [
+            {"role": turn.get("role", ""), "content": clean_text(turn.get("content", ""))}
+            for turn in self.read(request)["messages"]
+        ]
+        prompt = slot.item.prompt
+        found = checks.run(project=slot.project, messages=messages, given=len(prompt.messages) if prompt else 0)
+        return Response({"findings": checks.shown(found)})
 
 
 class SubmitView(Checked):

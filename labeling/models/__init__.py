@@ -4,6 +4,7 @@ from labeling.models.guidelines import Guideline
 from labeling.models.labels import Comparison, Demonstration, Ranking
 from labeling.models.prompts import Category, Prompt
 from labeling.models.work import Batch, Completion, Draft, Item, Skip, SkipReason, Slot
+from labeling.models.writing_rules import PromptBand, WritingRules
 
 __all__ = [
     "Batch",
@@ -15,8 +16,10 @@ __all__ = [
     "Guideline",
     "Item",
     "Prompt",
+    "PromptBand",
     "Ranking",
     "Skip",
     "SkipReason",
     "Slot",
+    "WritingRules",
 ]

@@ -32,6 +32,9 @@ class Demonstration(Label):
     messages = models.JSONField(help_text="the prompt's messages, then turns up to the last assistant turn")
     client_key = models.UUIDField(unique=True, null=True, blank=True)
     content_hash = models.CharField(max_length=64)
+    findings = models.JSONField(
+        default=list, blank=True, help_text="warnings that stood when it was submitted (labeling.checks), [] for none"
+    )
 
     class Meta:
         ordering = ["id"]

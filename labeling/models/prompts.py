@@ -75,6 +75,7 @@ class Prompt(models.Model):
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
     simulated = models.BooleanField(default=False)
+    is_banded = models.BooleanField(default=False, editable=False, help_text="its PromptBand rows are written")
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = PromptQuerySet.as_manager()
@@ -85,7 +86,10 @@ class Prompt(models.Model):
             models.UniqueConstraint(fields=["project", "content_hash"], name="prompt_once"),
             models.CheckConstraint(condition=models.Q(category__in=Category.values), name="prompt_category_known"),
         ]
-        indexes = [models.Index(fields=["project", "category"], name="prompt_by_category")]
+        indexes = [
+            models.Index(fields=["project", "category"], name="prompt_by_category"),
+            models.Index(fields=["id"], condition=models.Q(is_banded=False), name="prompt_without_bands"),
+        ]
 
     def __str__(self) -> str:
         return self.preview

@@ -32,9 +32,12 @@ def _working_page(request: HttpRequest, *, slug: str, kind: str) -> HttpResponse
     project = access.project_for(user, slug)
     slot = next_slot(project=project, user=user, kind=kind)
     other = "rank" if kind == "write" else "write"
+    work = payload(slot=slot, user=user) if slot else None
+    asks_prompt = work is not None and kind == "write" and not work["prompt"]
     context = {
         "project": project,
-        "work": payload(slot=slot, user=user) if slot else None,
+        "work": work,
+        "most_wanted": queries.most_wanted(project) if asks_prompt else None,
         "done_today": queries.done_today(project=project, user=user, kind=kind),
         "open_count": waiting.count(project=project, user=user, kind=kind),
         "other_open": waiting.is_any(project=project, user=user, kind=other),

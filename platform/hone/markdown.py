@@ -9,6 +9,8 @@ from markdown_it.common.utils import escapeHtml
 from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 
+from hone import mathematics
+
 # Raw HTML in the source is shown as text: answers often contain it, and a rater must see what was written.
 _parser = MarkdownIt("commonmark", {"html": False, "linkify": False, "breaks": True}).enable(["table", "strikethrough"])
 
@@ -21,16 +23,17 @@ def _image_as_text(self: RendererHTML, tokens: Sequence[Token], index: int, *_: 
 
 
 _parser.add_render_rule("image", _image_as_text)
+mathematics.mathematics(_parser)
 
 _TAGS = {
     "p", "br", "hr", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li", "blockquote", "pre", "code",
     "em", "strong", "s", "del", "a", "table", "thead", "tbody", "tr", "th", "td",
-}  # fmt: skip
-_ATTRIBUTES = {"a": {"href", "title"}, "code": {"class"}, "ol": {"start"}}
+} | mathematics.TAGS  # fmt: skip
+_ATTRIBUTES = {"a": {"href", "title"}, "code": {"class"}, "ol": {"start"}, **mathematics.ATTRIBUTES}
 
 
 def render(text: str) -> str:
-    """CommonMark with tables, as HTML that is safe to insert into a page.
+    """CommonMark with tables and formulas (hone.mathematics), as HTML that is safe to insert into a page.
 
     Images are shown as their source (_image_as_text), links open without referrer, and every
     block of text takes its own direction so that right-to-left answers read correctly.

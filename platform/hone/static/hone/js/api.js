@@ -40,6 +40,7 @@ export const work = {
   next: (project, kind) => call("POST", `/api/v1/projects/${encodeURIComponent(project)}/work/${kind}/next/`, {}),
   renew: (slot, leaseToken) => call("POST", `/api/v1/work/${slot}/renew/`, { lease_token: leaseToken }),
   saveDraft: (slot, content, options) => call("PUT", `/api/v1/work/${slot}/draft/`, { content }, options),
+  check: (slot, messages) => call("POST", `/api/v1/work/${slot}/check/`, { messages }),
   submit: (slot, body) => call("POST", `/api/v1/work/${slot}/submit/`, body),
   skip: (slot, body) => call("POST", `/api/v1/work/${slot}/skip/`, body),
 };

@@ -1,4 +1,5 @@
 // One message being written: textarea that grows, counts, Markdown preview, its own errors.
+import { findingItem } from "./checks.js";
 import { previewer } from "./markdown.js";
 import { many, number, t } from "./strings.js";
 
@@ -17,10 +18,12 @@ export class Editor {
     const id = `message-${(made += 1)}`;
     this.area.id = id;
     this.area.placeholder = this.area.dataset[role] ?? "";
-    this.area.setAttribute("aria-describedby", `${id}-count ${id}-error`);
+    this.area.setAttribute("aria-describedby", `${id}-count ${id}-error ${id}-findings`);
     this.find("label").htmlFor = id;
     this.find("count").id = `${id}-count`;
     this.find("error").id = `${id}-error`;
+    this.find("findings").id = `${id}-findings`;
+    this.findings = [];
     this.setLabel(label);
     this.area.value = content;
 
@@ -55,14 +58,43 @@ export class Editor {
   count() {
     // Code points, as the server counts them; .length would count most emoji twice.
     const length = [...this.content].length;
-    const max = this.limits.max_chars;
+    const max = this.longest();
     let wordCount = 0;
     if (words) for (const part of words.segment(this.content)) wordCount += part.isWordLike ? 1 : 0;
     else wordCount = this.content.split(/\s+/).filter(Boolean).length;
-    const near = max && length > max * 0.8;
-    this.find("characters").textContent = near ? t("characters_of", { n: number(length), max: number(max) }) : many("characters", length);
+    const [least, most] = this.wanted();
+    const near = max && (most || length > max * 0.8);
+    if (least) this.find("characters").textContent = t(most ? "characters_between" : "characters_from", { n: number(length), min: number(least), max: number(most || 0) });
+    else this.find("characters").textContent = near ? t("characters_of", { n: number(length), max: number(max) }) : many("characters", length);
     this.find("words").textContent = many("words", wordCount);
     this.find("over").textContent = max && length > max ? t("too_long", { n: number(length - max) }) : "";
+  }
+
+  // What the project wants of a response; other turns have the limit of all texts alone.
+  wanted() { return this.role === "assistant" ? [this.limits.response_min, this.limits.response_max] : []; }
+
+  longest() { return this.wanted()[1] || this.limits.max_chars; }
+
+  // null: they are not known just now. Read out once the number of remarks changes, not at each letter.
+  showFindings(found, isWritten) {
+    const before = this.said;
+    this.findings = found ?? [];
+    const list = this.find("findings");
+    const focused = [...list.children].findIndex((item) => item.contains(document.activeElement));
+    list.replaceChildren(...this.findings.map((finding) => findingItem(finding, this.area, () => this.toggle(false))));
+    if (focused >= 0) (list.children[Math.min(focused, list.children.length - 1)]?.firstChild ?? this.area).focus();
+    this.box.classList.toggle("is-blocked", this.findings.some((finding) => finding.action === "block"));
+    const blocks = this.findings.filter((finding) => finding.action === "block").length;
+    this.said = this.findings.length ? t("findings_said", { blocks, warnings: this.findings.length - blocks }) : isWritten && found ? t("checked") : "";
+    this.find("checked").hidden = !(isWritten && found && !found.length);
+    if (this.said !== before) this.find("findings-said").textContent = before || this.findings.length ? this.said : "";
+  }
+
+  focusFinding(finding) {
+    this.toggle(false);
+    const item = this.find("findings").children[this.findings.indexOf(finding)];
+    item?.firstChild.focus();
+    item?.scrollIntoView({ block: "nearest" });
   }
 
   // What the page can know before asking the server.

@@ -1,11 +1,17 @@
 // What every page has: the theme switch, menus, dialogs by attribute, copy buttons, form guards.
 import { bidi } from "./bidi.js";
+import { dropAll } from "./kept.js";
 import { localTimes } from "./times.js";
 import { toast } from "./toast.js";
 
 const root = document.documentElement;
 bidi(document);
 localTimes(document);
+
+// Texts that the network refused stay in the browser until their writer logs out, or somebody else logs in.
+const user = document.querySelector('meta[name="user"]')?.content;
+if (user) dropAll({ except: user });
+document.querySelector("form[data-log-out]")?.addEventListener("submit", () => dropAll());
 
 // On a phone the current tab may lie outside the strip.
 document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });

@@ -3,6 +3,7 @@
 import { ApiError, Offline, work as api } from "./api.js";
 import { Autosave } from "./autosave.js";
 import { Clock } from "./clock.js";
+import { drop, keep, kept } from "./kept.js";
 import { Lease } from "./lease.js";
 import { t } from "./strings.js";
 import { showTrouble, troubleOf } from "./trouble.js";
@@ -12,8 +13,12 @@ const page = document.querySelector("[data-rank], [data-write-page]");
 const find = (name) => page.querySelector(`[data-${name}]`);
 
 export class Session {
-  constructor({ work, readDraft, readBody, onErrors }) {
+  // `restore`, where the page has it, takes a draft's content back into its fields.
+  constructor({ work, readDraft, readBody, onErrors, restore = null }) {
     this.work = work;
+    this.readDraft = readDraft;
+    this.restore = restore;
+    this.user = document.querySelector('meta[name="user"]')?.content ?? "";
     this.readBody = readBody;
     this.onErrors = onErrors;
     this.busy = false;
@@ -26,8 +31,12 @@ export class Session {
       save: (content, options) =>
         this.ask(api.saveDraft(work.slot, { ...content, active_seconds: this.clock.seconds }, options)),
       savedAt: work.draft_saved_at,
-      onState: (state, autosave) => this.showSaved(state, autosave),
+      onState: (state, autosave) => {
+        this.showSaved(state, autosave);
+        this.keepHere(state);
+      },
     });
+    if (restore) this.offerKept();
     this.lease = new Lease({
       token: work.lease_token,
       seconds: work.lease_seconds || 300,
@@ -46,7 +55,41 @@ export class Session {
 
   get canAct() { return !this.busy && !this.gone; }
 
-  changed() { this.autosave.changed(); }
+  changed() {
+    this.autosave.changed();
+    if (this.autosave.failures) this.keepHere("failed");
+  }
+
+  // Only what the network refused lies in the browser; a refusal by the server itself (400) is no reason.
+  keepHere(state) {
+    if (!this.restore) return;
+    if (state === "offline" || state === "failed") {
+      this.mayDrop = true;
+      keep(this.user, this.work.slot, this.readDraft());
+    }
+    if (state === "saved" && this.mayDrop) drop(this.user, this.work.slot);
+  }
+
+  // A text of this browser that the server never got. Nothing is taken over without being asked for.
+  offerKept() {
+    const found = kept(this.user, this.work.slot);
+    if (!found) return;
+    if (JSON.stringify(found.content) === JSON.stringify(this.readDraft())) { drop(this.user, this.work.slot); return; }
+    const saved = this.work.draft_saved_at ? Date.parse(this.work.draft_saved_at) : 0;
+    const when = new Date(found.at).toLocaleString(document.documentElement.lang || undefined, { dateStyle: "medium", timeStyle: "short" });
+    find("kept-text").textContent = t(found.at >= saved ? "kept_newer" : "kept_older", { when });
+    find("kept").hidden = false;
+    const settle = (act) => () => {
+      find("kept").hidden = true;
+      act();
+    };
+    find("kept-use").addEventListener("click", settle(() => {
+      this.mayDrop = true;
+      this.restore(found.content);
+      this.changed();
+    }));
+    find("kept-discard").addEventListener("click", settle(() => drop(this.user, this.work.slot)));
+  }
 
   // Any answer takes the notice of a trouble away, a refusal too; nothing else does.
   async ask(request) {
@@ -146,6 +189,7 @@ export class Session {
     };
     try {
       await this.ask(api.submit(this.work.slot, body));
+      drop(this.user, this.work.slot);
       this.leave();
     } catch (error) {
       this.submitFailed(error);
@@ -169,6 +213,7 @@ export class Session {
   // Another tab was first, or an earlier send of this one: nothing here can be sent any more.
   already() {
     this.closed = true;
+    drop(this.user, this.work.slot);
     this.lease.stop();
     this.setBusy(false);
     find("already").hidden = false;

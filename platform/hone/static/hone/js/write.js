@@ -1,4 +1,5 @@
 // The write page: a conversation given or begun here, ending with the response.
+import { Checks } from "./checks.js";
 import { drawer } from "./drawer.js";
 import { Editor } from "./editor.js";
 import { guideline } from "./guideline.js";
@@ -24,6 +25,8 @@ const readAbout = () => Object.fromEntries(about.map((field) => [field.name, fie
 let all = [];
 let editors = [];
 let session = null;
+let checks = null;
+let asking = false; // the last checks, before a submit
 
 // With a prompt the first editor answers it; without one the person writes the prompt too.
 const first = given.length ? ["assistant"] : ["user", "assistant"];
@@ -35,10 +38,15 @@ function make(role, content = "", removable = false) {
     removable,
     limits: work.limits ?? {},
     label: "",
-    onChange: () => session?.changed(),
+    onChange: changed,
     onRemove: () => remove(editor),
   });
   return editor;
+}
+
+function changed() {
+  session?.changed();
+  checks?.changed();
 }
 
 // What the server kept of a refused submit is the whole conversation; the given turns are not ours to edit.
@@ -79,7 +87,7 @@ function addTurn() {
   all.push(user, make("assistant"));
   layOut();
   user.focus();
-  session.changed();
+  changed();
 }
 
 function addSystem() {
@@ -87,7 +95,7 @@ function addSystem() {
   all.unshift(editor);
   layOut();
   editor.focus();
-  session.changed();
+  changed();
 }
 
 // A turn goes as a pair, and comes back by Undo.
@@ -97,7 +105,7 @@ function remove(editor) {
   for (const each of gone) each.removed = true;
   layOut();
   editors[Math.max(at - 1, 0)].focus();
-  session.changed();
+  changed();
   if (!gone.some((each) => each.content)) return;
   toast(t("turn_removed"), { seconds: 10, action: { label: t("undo"), run: () => bringBack(gone) } });
 }
@@ -109,7 +117,7 @@ function bringBack(gone) {
   else for (const each of gone) each.removed = false;
   layOut();
   (newer || gone[0]).focus();
-  session.changed();
+  changed();
 }
 
 // An empty system message is no message.
@@ -146,29 +154,44 @@ function editorFor(field) {
   return field === "messages" || field === "content" ? editors.at(-1) : undefined;
 }
 
-function submit() {
+async function submit() {
+  if (asking) return;
   const found = sent().flatMap((editor) => editor.check().map((text) => ({ editor, text })));
   showErrors(found);
-  if (!found.length) session.submit();
+  if (found.length) return;
+  asking = true;
+  const first = await checks.firstBlock().finally(() => { asking = false; });
+  if (first) first.editor.focusFinding(first.block);
+  else session.submit();
 }
 
-note.value = work.draft?.note ?? "";
-for (const field of about) {
-  if (work.draft?.[field.name]) field.value = work.draft[field.name];
-  field.addEventListener("input", () => session.changed());
+function fill(draft) {
+  note.value = draft?.note ?? "";
+  if (note.value) note.closest("details").open = true;
+  for (const field of about) if (draft?.[field.name]) field.value = draft[field.name];
+  start(own(draft?.messages));
 }
-start(own(work.draft?.messages));
+
+for (const field of about) field.addEventListener("input", () => session.changed());
+fill(work.draft);
 
 session = new Session({
   work,
   readDraft: () => ({ messages: editors.map((editor) => editor.message), note: note.value, ...readAbout() }),
   readBody: () => ({ messages: [...given, ...sent().map((editor) => editor.message)], note: note.value.trim(), ...readAbout() }),
+  restore: (content) => { fill(content); checks.changed(); },
   onErrors: (errors) => showErrors(Object.entries(errors).flatMap(([field, sentences]) => [sentences].flat().map((text) => ({ editor: editorFor(field), text })))),
+});
+checks = new Checks({
+  slot: work.slot,
+  enabled: work.limits?.checked,
+  read: () => [...given, ...sent().map((editor) => editor.message)],
+  editors: () => editors,
+  editorOf: (index) => sent()[index - given.length],
 });
 const submitButton = find("[data-submit]");
 session.onChange = () => { submitButton.disabled = session.gone; };
 
-if (note.value) note.closest("details").open = true;
 note.addEventListener("input", () => session.changed());
 find("[data-add-turn]").addEventListener("click", addTurn);
 systemButton?.addEventListener("click", addSystem);

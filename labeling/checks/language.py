@@ -1,0 +1,67 @@
+"""Whether a response is in the language of its prompt.
+
+py3langid (naive Bayes over byte n-grams) decides; what it got right on short texts, and why it is asked only above
+these lengths, is in docs/decisions/0012-writing-checks.md.
+"""
+
+import re
+from functools import cache
+from typing import Any
+
+from django.utils.translation import get_language_info
+from django.utils.translation import gettext as _
+
+from labeling.checks.finding import Finding
+from labeling.checks.plain import running_text
+
+LETTERS = 30  # fewer letters of an alphabet say too little
+SIGNS = 6  # of Han, kana and Hangul each says more
+SURE = 0.8
+# Varieties that the identifier tells apart and a prompt's reader does not: their shares are added up.
+_SAME = {"wuu": "zh", "yue": "zh", "arz": "ar", "ary": "ar", "nn": "no", "pcm": "en"}
+_READ = 2000  # characters; more changes no answer
+_DENSE = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]")
+
+
+def find(text: str, *, prompt: str, action: str) -> list[Finding]:
+    """One finding where both texts have a language for sure, and not the same one."""
+    asked, answered = language_of(prompt), language_of(text)
+    if not asked or not answered or asked == answered:
+        return []
+    sentence = _("The prompt is in %(asked)s, this looks like %(answered)s.") % {
+        "asked": name(asked),
+        "answered": name(answered),
+    }
+    return [Finding("language", action, sentence)]
+
+
+def language_of(text: str) -> str | None:
+    """ISO 639-1 code of the running text's language; None where it is too short, mixed or unclear."""
+    running = running_text(text)[:_READ]
+    letters = sum(character.isalpha() for character in running)
+    dense = len(_DENSE.findall(running))
+    if letters < LETTERS and dense < SIGNS:
+        return None
+    shares: dict[str, float] = {}
+    for code, share in _identifier().rank(running):
+        same = _SAME.get(code, code)
+        shares[same] = shares.get(same, 0.0) + float(share)
+    likeliest = max(shares, key=lambda code: shares[code])
+    return likeliest if shares[likeliest] >= SURE else None
+
+
+def name(code: str) -> str:
+    """The language's name in the reader's language; its code where Django has no name for it."""
+    try:
+        return str(get_language_info("zh-hans" if code == "zh" else code)["name_translated"]).removeprefix(
+            "Simplified "
+        )
+    except KeyError:
+        return code
+
+
+@cache
+def _identifier() -> Any:
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

@@ -1,0 +1,68 @@
+"""The form of a project's writing rules."""
+
+from typing import Any
+
+from django import forms
+from django.db import transaction
+from django.utils.translation import gettext as _t
+
+from hone.accounts.models import Project, User
+from hone.audit.models import record
+from labeling.models import WritingRules
+
+MOST_PHRASES = 500
+
+
+class WritingRulesForm(forms.ModelForm):
+    instance: WritingRules
+
+    class Meta:
+        model = WritingRules
+        fields = [
+            "min_chars", "max_chars", "language", "words_action", "words", "personal", "phone_regions", "duplicates",
+            "similarity",
+        ]  # fmt: skip
+        widgets = {
+            "words": forms.Textarea(attrs={"rows": 6, "spellcheck": "false"}),
+            "phone_regions": forms.TextInput(attrs={"autocapitalize": "characters", "autocomplete": "off"}),
+        }
+
+    def __init__(self, data: Any = None, *, project: Project) -> None:
+        super().__init__(data, instance=WritingRules.objects.for_project(project))
+        self.project = project
+
+    def clean_words(self) -> str:
+        lines = [" ".join(line.split()) for line in self.cleaned_data["words"].splitlines() if line.strip()]
+        if len(lines) > MOST_PHRASES:
+            raise forms.ValidationError(_t("At most %(n)d lines.") % {"n": MOST_PHRASES})
+        return "\n".join(dict.fromkeys(lines))
+
+    def clean_phone_regions(self) -> str:
+        import phonenumbers
+
+        regions = [part.strip().upper() for part in self.cleaned_data["phone_regions"].split(",") if part.strip()]
+        for region in regions:
+            if region not in phonenumbers.SUPPORTED_REGIONS:
+                raise forms.ValidationError(_t("%(code)s is no country's code of two letters.") % {"code": region})
+        return ", ".join(dict.fromkeys(regions))
+
+    def clean(self) -> dict[str, Any]:
+        values = super().clean() or self.cleaned_data
+        shortest, longest = values.get("min_chars"), values.get("max_chars")
+        if shortest and longest and shortest > longest:
+            self.add_error("max_chars", _t("The longest may not be shorter than the shortest."))
+        for field, limit in (("min_chars", shortest), ("max_chars", longest)):
+            if limit and limit > self.project.max_chars:
+                self.add_error(
+                    field, _t("The project allows at most %(n)d characters.") % {"n": self.project.max_chars}
+                )
+        if values.get("words_action") not in {None, "off"} and not values.get("words") and "words" not in self.errors:
+            self.add_error("words", _t("Write at least one word, or do not look for any."))
+        return values
+
+    @transaction.atomic
+    def save_for(self, actor: User) -> WritingRules:
+        """Writes the rules; the audit trail keeps which fields changed."""
+        rules = self.save()
+        record("writing_rules.changed", rules, actor=actor, project=self.project.slug, fields=sorted(self.changed_data))
+        return rules

@@ -1,0 +1,81 @@
+"""Length, language and words: pure functions of a text."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from labeling.checks import language, length, plain, words
+
+
+@given(st.text(max_size=60), st.integers(1, 30), st.integers(30, 40))
+def test_a_length_is_found_exactly_when_it_is_outside(text: str, minimum: int, maximum: int) -> None:
+    found = list(length.find(text, minimum=minimum, maximum=maximum))
+    inner = text.strip()
+    assert bool(found) == (0 < len(inner) < minimum or len(inner) > maximum)
+    if len(inner) > maximum:
+        assert text[found[0].start : found[0].end] == inner[maximum:]
+
+
+def test_without_limits_any_length_will_do() -> None:
+    assert not list(length.find("x" * 10_000, minimum=None, maximum=None))
+
+
+def spans(text: str, *phrases: str) -> list[str]:
+    return [text[f.start : f.end] for f in words.find(text, phrases=phrases, action="warn")]
+
+
+@pytest.mark.parametrize(
+    ("text", "phrase", "there"),
+    [
+        ("As an AI  language\nmodel, I", "as an AI language model", ["As an AI  language\nmodel"]),
+        ("Mass class ASS.", "ass", ["ASS"]),
+        ("We use C++, not C", "c++", ["C++"]),
+        ("这是违禁词语。", "违禁", ["违禁"]),
+        ("用iPhone手机", "iphone手机", ["iPhone手机"]),
+        ("Straße, ÜBER", "über", ["ÜBER"]),
+        ("a.b axb", "a.b", ["a.b"]),
+    ],
+)
+def test_a_phrase_is_found_as_a_whole(text: str, phrase: str, there: list[str]) -> None:
+    assert spans(text, phrase) == there
+
+
+def test_the_longer_phrase_wins() -> None:
+    assert spans("as an AI model", "as", "as an AI") == ["as an AI"]
+
+
+@given(st.text(alphabet="ab .", max_size=40))
+def test_each_found_word_stands_alone(text: str) -> None:
+    for finding in words.find(text, phrases=["ab"], action="warn"):
+        assert finding.start is not None and finding.end is not None
+        assert not text[: finding.start][-1:].isalnum() and not text[finding.end :][:1].isalnum()
+
+
+EN = "Explain in a few sentences why the sky looks blue on a clear day."
+DE = "Der Himmel erscheint blau, weil kurzwelliges Licht in der Luft stärker gestreut wird."
+ZH = "天空看起来是蓝色的，因为短波光在空气中散射得更多。"
+
+
+@pytest.mark.parametrize(
+    ("text", "code"), [(EN, "en"), (DE, "de"), (ZH, "zh"), ("Yes, it is 42.", None), ("好的", None)]
+)
+def test_the_language_of_a_text(text: str, code: str | None) -> None:
+    assert language.language_of(text) == code
+
+
+def test_code_and_formulas_have_no_language() -> None:
+    assert language.language_of("```python\nfor number in range(10): print(number, 'hello world')\n```") is None
+    assert language.language_of(ZH + "\n\n```\n" + EN * 5 + "\n```") == "zh"
+
+
+def test_another_language_than_the_prompts_is_named() -> None:
+    [finding] = language.find(DE, prompt=EN, action="block")
+    assert finding.sentence == "The prompt is in English, this looks like German." and finding.blocks
+    assert not language.find(EN + " Because of scattering.", prompt=EN, action="block")
+    assert not language.find("Ja.", prompt=EN, action="block")
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(alphabet="`~a \n", max_size=80))
+def test_code_spans_lie_in_the_text(text: str) -> None:
+    assert all(0 <= start < end <= len(text) for start, end in plain.code_spans(text))
