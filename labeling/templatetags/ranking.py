@@ -23,7 +23,7 @@ def strengths(better: str) -> list[dict[str, Any]]:
     """The four strengths of an answer's lead, strongest first: [{value, word, name}]."""
     words = [
         (4, _("significantly"), _("%(letter)s is significantly better")),
-        (3, _("clearly"), _("%(letter)s is better")),
+        (3, _("clearly"), _("%(letter)s is clearly better")),
         (2, _("slightly"), _("%(letter)s is slightly better")),
         (1, _("barely, unsure"), _("%(letter)s is negligibly better, or unsure")),
     ]
