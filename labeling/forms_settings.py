@@ -30,42 +30,39 @@ class _Row(forms.Form):
 
     label = forms.CharField(label=_("Name"), required=False)
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, use_required_attribute=False, **kwargs)
+    widths: ClassVar[dict[str, str]] = {}
+    new: ClassVar[dict[str, Any]] = {}
 
     def fields_in_order(self) -> list[tuple[str, forms.BoundField]]:
         """(CSS class, field) as the editor shows them."""
         return [(self.widths.get(name, ""), self[name]) for name in self.fields]
 
-    widths: ClassVar[dict[str, str]] = {}
-
 
 class ScaleRow(_Row):
     low = forms.IntegerField(label=_("Lowest"), required=False)
     high = forms.IntegerField(label=_("Highest"), required=False)
+    key = forms.CharField(label=_("Name in the data"), required=False)
     low_label = forms.CharField(label=_("Lowest means"), required=False)
     high_label = forms.CharField(label=_("Highest means"), required=False)
-    key = forms.CharField(label=_("Name in the data"), required=False)
     optional = forms.BooleanField(label=_("May be left out"), required=False)
 
     widths = {
-        "label": "is-wide",
+        "label": "is-third",
         "low": "is-number",
         "high": "is-number",
-        "low_label": "is-end",
-        "high_label": "is-end",
-        "key": "is-end",
-        "optional": "is-end",
+        "key": "is-third",
+        "low_label": "is-third",
+        "high_label": "is-third",
+        "optional": "is-third",
     }
-    new: ClassVar[dict[str, Any]] = {"low": 1, "high": 7}
+    new = {"low": 1, "high": 7}
 
 
 class FlagRow(_Row):
     help = forms.CharField(label=_("What it means"), required=False)
     key = forms.CharField(label=_("Name in the data"), required=False)
 
-    widths = {"help": "is-wide"}
-    new: ClassVar[dict[str, Any]] = {}
+    widths = {"label": "is-third", "help": "is-wide"}
 
 
 class _Choices(forms.Form):
@@ -95,6 +92,7 @@ class RankingSection:
         self.kept = ranking_forms.of(project) or ranking_forms.plain()
         self.is_edited = data is not None
         self.action = data.get("action", "save") if data is not None else ""
+        self.is_refused = False
         self.faults: list[ranking_forms.Fault] = []
         if data is None:
             self._show(self.kept)
@@ -175,15 +173,21 @@ class RankingSection:
         except FormError as error:
             for fault in error.faults:
                 self._put(fault)
-            return False
-        return self.choices.is_valid() and not unread
+            self.is_refused = True
+        else:
+            self.is_refused = bool(unread) or not self.choices.is_valid()
+        return not self.is_refused
 
     def _put(self, fault: ranking_forms.Fault) -> None:
         rows = self.rows.get(fault.part, [])
         if fault.row is None or fault.row >= len(rows) or fault.field not in rows[fault.row].fields:
             self.faults.append(fault)
-        elif not rows[fault.row].has_error(fault.field):
-            rows[fault.row].add_error(fault.field, fault.sentence)
+            return
+        row = rows[fault.row]
+        # Where the name is missing too, the key will be made from it.
+        made_later = fault.field == "key" and not row["key"].value() and row.has_error("label")
+        if not made_later and not row.has_error(fault.field):
+            row.add_error(fault.field, fault.sentence)
 
     def save(self, *, actor: User) -> str:
         """Keeps the form; answers with the sentence for the page."""

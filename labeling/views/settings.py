@@ -5,6 +5,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from hone.accounts import access
@@ -12,7 +13,7 @@ from labeling.forms_settings import RankingSection, Section
 from labeling.views import signed_in
 
 # (title, form class), in the order of the page.
-SECTIONS: list[tuple[str, type[Section]]] = [
+SECTIONS: list[tuple[str | Promise, type[Section]]] = [
     (_("Ranking form"), RankingSection),
 ]
 

@@ -134,7 +134,13 @@ def test_an_unknown_action_keeps_nothing(page: Client, project: Project, action:
 def test_a_fault_is_shown_and_nothing_is_kept(page: Client, project: Project, sent: Any, sentence: str) -> None:
     answer = page.post(ADDRESS, sent)
     assert answer.status_code == 200 and sentence in answer.content.decode()
+    assert "This was not saved" in answer.content.decode()
     assert not RankingForm.objects.exists()
+
+
+def test_a_row_without_a_name_is_told_so_once(page: Client, project: Project) -> None:
+    section = page.post(ADDRESS, body(flags=[{"label": ""}])).context["sections"][0]["form"]
+    assert section.rows["flags"][0].errors == {"label": ["This needs a name."]}
 
 
 @pytest.mark.parametrize("count", ["-1", "x", "99999999999", "٣", ""])
