@@ -3,7 +3,7 @@
 from django.contrib import admin
 
 from hone.readonly_admin import ReadOnlyAdmin
-from labeling.models import Batch, Comparison, Demonstration, Guideline, Item, Prompt, Ranking, Skip, Slot
+from labeling.models import Batch, Comparison, Demonstration, Guideline, Item, Prompt, Ranking, RankingForm, Skip, Slot
 
 
 @admin.register(Prompt)
@@ -17,6 +17,12 @@ class PromptAdmin(ReadOnlyAdmin):
 class GuidelineAdmin(ReadOnlyAdmin):
     list_display = ["title", "project", "number", "published_at", "published_by"]
     list_filter = ["project"]
+
+
+@admin.register(RankingForm)
+class RankingFormAdmin(ReadOnlyAdmin):
+    list_display = ["project", "strength", "ties", "reason", "updated_at"]
+    list_select_related = ["project"]
 
 
 @admin.register(Batch)

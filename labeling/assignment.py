@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from hone.accounts.models import Project, User
-from labeling import guidelines
+from labeling import guidelines, ranking_forms
 from labeling.models import Demonstration, Skip, Slot
 
 
@@ -84,6 +84,7 @@ def _lease(*, slot: Slot, project: Project, user: User) -> Slot:
     slot.order_shown = _draw_order(slot=slot, user=user)
     # What the page shows now is what the label will have been made under, whatever is published meanwhile.
     slot.guideline = guidelines.current(project)
+    slot.ranking_form = ranking_forms.of(project) if slot.kind == "rank" else None
     slot.save(update_fields=["state", *(name for name in _FREED if name != "state")])
     return slot
 
@@ -138,6 +139,7 @@ _FREED = {
     "lease_expires_at": None,
     "order_shown": None,
     "guideline": None,
+    "ranking_form": None,
 }
 
 

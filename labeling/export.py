@@ -26,7 +26,7 @@ def comparison_lines(
     block: list[str] = []
     rows = comparison_rows(project=project, include_simulated=include_simulated)[:limit]
     for row in rows.iterator(chunk_size=_CHUNK):
-        block.append(json.dumps({**shape(row), **_provenance(row)}, ensure_ascii=False))
+        block.append(json.dumps({**shape(row), **_provenance(row), **_judged(row)}, ensure_ascii=False))
         if len(block) == _CHUNK:
             yield ("\n".join(block) + "\n").encode()
             block.clear()
@@ -61,6 +61,24 @@ def plain_prompt(messages: list[dict[str, str]]) -> str:
 def annotator(author_id: int) -> str:
     """How a person is named in everything that leaves the platform."""
     return f"a{author_id}"
+
+
+def _judged(row: dict[str, Any]) -> dict[str, Any]:
+    """What the ranking form asked for; no such columns where it asked for an order alone."""
+    if row["form"] is None:
+        return {}
+    chosen, rejected = str(row["chosen_index"]), str(row["rejected_index"])
+    found: dict[str, Any] = {}
+    if row["form"]["strength"]:
+        found["strength"] = row["strength"]
+    if scales := [scale["key"] for scale in row["form"]["scales"]]:
+        # Every scale in every row, so that readers which take the columns' shape from the first rows find them.
+        for name, index in (("chosen", chosen), ("rejected", rejected)):
+            found[f"{name}_ratings"] = {key: row["ratings"].get(index, {}).get(key) for key in scales}
+    if row["form"]["flags"]:
+        found["chosen_flags"] = row["flags"].get(chosen, [])
+        found["rejected_flags"] = row["flags"].get(rejected, [])
+    return found
 
 
 def _provenance(row: dict[str, Any]) -> dict[str, Any]:

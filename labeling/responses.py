@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 
 from hone.accounts.models import User
 from hone.audit.models import record
-from labeling import checks, comparisons
+from labeling import checks, comparisons, ranking_answers
 from labeling.assignment import LeaseLost, lock_held, lock_person, release, wrote_for
 from labeling.checks import duplicates
 from labeling.messages import MessagesError, check_messages, clean_json, clean_text, content_hash
@@ -201,8 +201,19 @@ def _write_ranking(*, slot: Slot, user: User, client_key: uuid.UUID, answer: dic
     assert item.prompt is not None  # item_rank_has_prompt
     if wrote_for(user=user, prompt_id=item.prompt_id):  # in another tab, after this was handed out
         raise Invalid(tiers=_("You have written a demonstration for this prompt, so you cannot rank it: skip it."))
+    try:
+        more = ranking_answers.given(
+            form=slot.ranking_form,
+            index_of=dict(zip(LETTERS, shown, strict=False)),
+            tiers=tiers,
+            unacceptable=unacceptable,
+            answer=answer,
+        )
+    except ranking_answers.AnswerError as error:
+        raise Invalid(**{error.field: str(error)}) from error
     ranking = Ranking.objects.create(
         **_common(slot=slot, user=user, answer=answer),
+        **more,
         item=item,
         prompt=item.prompt,
         tiers=tiers,
@@ -256,7 +267,11 @@ def _placed(*, shown: list[int], answer: dict[str, Any]) -> tuple[list[list[int]
 
 def draft_of(kind: str, answer: dict[str, Any]) -> dict[str, Any]:
     """The part of a submitted answer that its page can restore as a draft."""
-    fields = ("tiers", "unacceptable", "note") if kind == "rank" else ("messages", "note", "category", "language")
+    fields: tuple[str, ...]
+    if kind == "rank":
+        fields = ("tiers", "unacceptable", "ratings", "flags", "strength", "reason", "note")
+    else:
+        fields = ("messages", "note", "category", "language")
     return {field: answer[field] for field in fields if field in answer}
 
 

@@ -2,6 +2,7 @@ from django.urls import path
 
 from labeling import views
 from labeling.views import manage, working, writing_rules
+from labeling.views.settings import settings
 
 app_name = "labeling"
 urlpatterns = [
@@ -15,5 +16,6 @@ urlpatterns = [
     path("p/<slug:slug>/import/", manage.import_file, name="import"),
     path("p/<slug:slug>/members/", manage.members, name="members"),
     path("p/<slug:slug>/settings/writing/", writing_rules.writing_rules, name="writing_rules"),
+    path("p/<slug:slug>/settings/", settings, name="settings"),
     path("p/<slug:slug>/data/", manage.data, name="data"),
 ]

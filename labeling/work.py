@@ -28,6 +28,8 @@ def payload(*, slot: Slot, user: User) -> dict[str, Any]:
             "language": item.prompt.language,
         },
         "answers": _answers(slot),
+        "form": slot.ranking_form,
+        "by_strength": bool(slot.ranking_form and slot.ranking_form["strength"] and len(slot.order_shown or []) == 2),
         "guideline": guideline
         and {"number": guideline.number, "title": guideline.title, "html": guidelines.html_of(guideline)},
         "draft": draft.content if draft else None,

@@ -77,6 +77,14 @@ class SubmitSerializer(LeaseSerializer):
         child=serializers.ListField(), required=False, help_text="rank: letters, best tier first"
     )
     unacceptable = serializers.ListField(required=False, help_text="rank: letters below the line")
+    ratings = serializers.DictField(required=False, help_text="rank: {letter: {scale key: whole number}}")
+    flags = serializers.DictField(required=False, help_text="rank: {letter: [flag key, …]}")
+    strength = serializers.IntegerField(
+        required=False, allow_null=True, help_text="rank, two answers: 1 negligibly better or unsure … 4 significantly"
+    )
+    reason = serializers.CharField(
+        required=False, allow_blank=True, trim_whitespace=False, help_text="rank: why this order"
+    )
     messages = serializers.ListField(required=False, help_text="write: the whole conversation")
     category = serializers.CharField(required=False, allow_blank=True)
     language = serializers.CharField(required=False, allow_blank=True)
@@ -182,6 +190,30 @@ class LimitsSerializer(serializers.Serializer):
     checked = serializers.BooleanField(help_text="whether the project has rules for what is written")
 
 
+class ShownScaleSerializer(serializers.Serializer):
+    key = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]
+    low = serializers.IntegerField()
+    high = serializers.IntegerField()
+    low_label = serializers.CharField()
+    high_label = serializers.CharField()
+    optional = serializers.BooleanField()
+
+
+class ShownFlagSerializer(serializers.Serializer):
+    key = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]
+    help = serializers.CharField()
+
+
+class ShownRankingFormSerializer(serializers.Serializer):
+    scales = ShownScaleSerializer(many=True)
+    flags = ShownFlagSerializer(many=True)
+    strength = serializers.BooleanField(help_text="two answers: how much better the better one is")
+    ties = serializers.BooleanField(help_text="two answers may share a tier")
+    reason = serializers.ChoiceField(choices=["off", "optional", "required"])
+
+
 class WorkSerializer(serializers.Serializer):
     """A leased slot, as labeling.work.payload describes it."""
 
@@ -193,6 +225,8 @@ class WorkSerializer(serializers.Serializer):
     lease_seconds = serializers.IntegerField()
     prompt = ShownPromptSerializer(allow_null=True)
     answers = ShownAnswerSerializer(many=True)
+    form = ShownRankingFormSerializer(allow_null=True, help_text="rank: what is asked besides an order; null: nothing")
+    by_strength = serializers.BooleanField(help_text="rank: two answers whose better one is chosen by a strength")
     guideline = ShownGuidelineSerializer(allow_null=True, help_text="the version under which the label will stand")
     draft = serializers.DictField(allow_null=True)
     draft_saved_at = serializers.DateTimeField(allow_null=True)

@@ -68,10 +68,22 @@ class Ranking(Label):
     unacceptable = models.JSONField(default=list, help_text="[completion index, …]")
     order_shown = models.JSONField(help_text="completion indexes in the order shown to this person")
     moved = models.BooleanField(default=True, help_text="the order differs from the one shown")
+    ratings = models.JSONField(default=dict, blank=True, help_text="{completion index: {scale key: value}}")
+    flags = models.JSONField(default=dict, blank=True, help_text="{completion index: [flag key, …]}")
+    strength = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text="of two answers, how much better: 1 negligibly or unsure … 4 significantly"
+    )
+    reason = models.TextField(blank=True)
+    form = models.JSONField(null=True, blank=True, help_text="a copy of the ranking form shown; null: an order alone")
     client_key = models.UUIDField(unique=True)
 
     class Meta:
         ordering = ["id"]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(strength=None) | models.Q(strength__range=(1, 4)), name="ranking_strength_known"
+            )
+        ]
         indexes = [models.Index(fields=["project", "simulated", "id"], name="ranking_export")]
 
     def __str__(self) -> str:

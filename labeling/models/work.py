@@ -97,6 +97,7 @@ class Slot(models.Model):
     guideline = models.ForeignKey(
         Guideline, null=True, blank=True, on_delete=models.PROTECT, related_name="+", help_text="the version shown"
     )
+    ranking_form = models.JSONField(null=True, blank=True, help_text="a copy of the form shown; null: an order alone")
     submitted_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:

@@ -5,6 +5,7 @@ import { drawer } from "./drawer.js";
 import { guideline } from "./guideline.js";
 import { keys } from "./keys.js";
 import { Order } from "./order.js";
+import { RankForm } from "./rank-form.js";
 import { Session } from "./session.js";
 import { t } from "./strings.js";
 
@@ -20,16 +21,20 @@ const chips = Object.fromEntries(letters.map((letter) => [letter, find(`.zone-ch
 const answers = find("[data-answers]");
 const note = find("[data-note]");
 const submitButton = find("[data-submit]");
+// What undo takes back, last first: {undo}, which answers with what to say.
+const steps = [];
+const form = new RankForm({ work, page, cards, order, act });
 let selected = letters[0];
 
 note.value = work.draft?.note ?? "";
 
 const session = new Session({
   work,
-  readDraft: () => ({ ...order.draft(), note: note.value }),
+  readDraft: () => ({ ...order.draft(), ...form.content(), note: note.value }),
   readBody: () => ({
     tiers: order.tiers(),
     unacceptable: order.unacceptable(),
+    ...form.content(),
     note: note.value.trim(),
   }),
   onErrors: (errors) => session.fail({ errors }, "send_failed"),
@@ -39,29 +44,42 @@ session.onChange = show;
 function show() {
   for (const letter of letters) {
     const zone = order.zoneOf(letter);
-    const chip = chips[letter];
-    const box = find(`[data-zone-box="${zone}"] .zone-chips`);
-    if (chip.parentElement !== box) {
-      const focused = document.activeElement === chip;
-      box.append(chip);
-      if (focused) chip.focus();
-    }
-    chip.setAttribute("aria-pressed", String(letter === selected));
+    if (chips[letter]) showChip(chips[letter], letter, zone);
     cards[letter].classList.toggle("is-selected", letter === selected);
     for (const button of cards[letter].querySelectorAll("[data-zone]")) {
       button.setAttribute("aria-pressed", String(button.dataset.zone === zone));
     }
-    cards[letter].querySelector("[data-place]").textContent = placeName(zone);
+    cards[letter].querySelector("[data-place]").textContent = form.strength ? form.place(letter) : placeName(zone);
   }
-  const missing = order.missing();
-  const ready = missing.length === 0 && !session.gone;
+  form.show();
+  const [lacking] = missing();
+  const ready = !lacking && !session.gone;
   // aria-disabled keeps the button in the tab order, where its reason can be read.
   submitButton.setAttribute("aria-disabled", String(!ready));
-  find("[data-status]").textContent = missing.length ? t("still_to_place", { letters: missing.join(", ") }) : summary();
-  find("[data-undo]").disabled = order.history.length === 0;
+  find("[data-status]").textContent = lacking ? lacking.text : summary();
+  find("[data-undo]").disabled = steps.length === 0;
+}
+
+function showChip(chip, letter, zone) {
+  const box = find(`[data-zone-box="${zone}"] .zone-chips`);
+  if (chip.parentElement !== box) {
+    const focused = document.activeElement === chip;
+    box.append(chip);
+    if (focused) chip.focus();
+  }
+  chip.setAttribute("aria-pressed", String(letter === selected));
+}
+
+// Everything that Submit waits for, [{text, go}]: first the order, then what the project's form asks.
+function missing() {
+  const free = order.missing();
+  if (!free.length) return form.missing();
+  const text = form.strength ? t("strength_missing") : t("still_to_place", { letters: free.join(", ") });
+  return [{ text, go: () => select(free[0], { focus: true }) }, ...form.missing()];
 }
 
 function summary() {
+  if (form.strength) return form.chosen();
   const bad = order.unacceptable();
   const parts = [order.toString(), bad.length ? t("unacceptable_are", { letters: bad.join(", ") }) : ""];
   return t("ready", { order: parts.filter(Boolean).join(" · ") });
@@ -73,16 +91,22 @@ function placeName(zone) {
 }
 
 function place(letter, zone) {
-  if (!session.canAct || !order.place(letter, zone)) return;
-  changed(letter);
+  const undoable = { undo: () => saidOf(order.undo()) };
+  act(undoable, () => order.place(letter, zone), () => saidOf(letter));
 }
 
-function changed(letter) {
+function act(state, change, said) {
+  if (state && (!session.canAct || !change())) return;
+  if (state) steps.push(state);
   show();
+  if (said) find("[data-said]").textContent = said();
+  session.changed();
+}
+
+function saidOf(letter) {
   const ties = order.in(order.zoneOf(letter)).filter((other) => other !== letter);
   const said = `${letter}: ${placeName(order.zoneOf(letter))}`;
-  find("[data-said]").textContent = ties.length && order.zoneOf(letter) !== "" ? t("said_tie", { said, letters: ties.join(", ") }) : said;
-  session.changed();
+  return ties.length && order.zoneOf(letter) !== "" ? t("said_tie", { said, letters: ties.join(", ") }) : said;
 }
 
 function select(letter, { focus = false } = {}) {
@@ -97,16 +121,19 @@ function select(letter, { focus = false } = {}) {
 }
 
 function undo() {
-  const letter = session.canAct && order.undo();
-  if (letter) changed(letter);
+  const last = session.canAct && steps.pop();
+  if (!last) return;
+  const said = last.undo();
+  act(null, null, () => said);
 }
 
 function submit() {
   if (!session.canAct) return;
-  if (order.missing().length) {
-    find("[data-said]").textContent = t("still_to_place", { letters: order.missing().join(", ") });
-    select(order.missing()[0], { focus: true });
-  } else if (order.isShownOrder() && !session.confirmed) {
+  const [lacking] = missing();
+  if (lacking) {
+    find("[data-said]").textContent = lacking.text;
+    lacking.go();
+  } else if (!form.strength && order.isShownOrder() && !session.confirmed) {
     document.getElementById("shown-order-dialog").showModal();
   } else {
     session.submit();
@@ -205,6 +232,7 @@ keys((event, command, key) => {
     if (key === "Enter") { event.preventDefault(); submit(); }
     return;
   }
+  if (form.key(event, key, selected)) { event.preventDefault(); return; }
   const letter = key.toUpperCase();
   const at = letters.indexOf(selected);
   // Shift+G always opens the guideline, since with seven answers G is one of them.

@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     dependencies = [
         ("accounts", "0002_token_id"),
-        ("labeling", "0005_imported_once"),
+        ("labeling", "0006_ranking_forms"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
