@@ -85,7 +85,10 @@ def test_the_names_of_people_and_answers_do_not_matter(data: st.DataObject) -> N
     names = data.draw(st.permutations(range(size)))
     plain = measure([Judgement(1, person, dict(enumerate(order))) for person, order in enumerate(ranks)])
     renamed = measure(
-        [Judgement(1, 9 - person, {names[i]: rank for i, rank in enumerate(order)}) for person, order in enumerate(ranks)]
+        [
+            Judgement(1, 9 - person, {names[i]: rank for i, rank in enumerate(order)})
+            for person, order in enumerate(ranks)
+        ]
     )
     assert plain.with_ties == renamed.with_ties and plain.without_ties == renamed.without_ties
     assert plain.alpha == pytest.approx(renamed.alpha) and plain.tau_b == pytest.approx(renamed.tau_b)

@@ -21,13 +21,22 @@ def rankings(kind: str, count: int = 200, k: int = 4) -> list[Shown]:
         best = order if kind == "stamp" and rng.random() < 0.6 else sorted(value, key=lambda a: -value[a])
         ranks = dict.fromkeys(range(k), 0) if kind == "tie" else {answer: rank for rank, answer in enumerate(best)}
         seconds = rng.uniform(5, 90)
-        made.append(Shown(item, order, ranks, lengths, seconds, agreed=seconds / 90 if kind == "haste" else rng.random()))
+        made.append(
+            Shown(item, order, ranks, lengths, seconds, agreed=seconds / 90 if kind == "haste" else rng.random())
+        )
     return made
 
 
 @pytest.mark.parametrize(
     ("kind", "warned"),
-    [("fair", []), ("first", ["position"]), ("long", ["length"]), ("stamp", ["position", "unmoved"]), ("tie", ["tied"])],
+    [
+        ("fair", []),
+        ("first", ["position"]),
+        ("long", ["length"]),
+        ("stamp", ["position", "unmoved"]),
+        ("tie", ["tied"]),
+        ("haste", ["haste"]),
+    ],
 )
 def test_each_habit_is_found_and_no_other(kind: str, warned: list[str]) -> None:
     assert habits(rankings(kind)).warnings == warned
@@ -45,6 +54,21 @@ def test_quick_work_that_others_do_not_share_is_seen() -> None:
     assert habits(rankings("haste")).haste == pytest.approx(1)
     assert abs(habits(rankings("fair")).haste or 0) < 0.2
     assert habits(rankings("fair", count=9)).haste is None
+
+
+def test_a_correlation_with_ties_is_that_of_the_middle_places() -> None:
+    # The two threes share place 3.5; by hand: Sxy = Sxx = 82, Syy = 82.5.
+    seconds, agreed = [1, 2, 3, 3, 5, 6, 7, 8, 9, 10], [n / 10 for n in range(10)]
+    shown = [
+        Shown(n, [0, 1], {0: 0, 1: 1}, {0: 1, 1: 2}, s, a) for n, (s, a) in enumerate(zip(seconds, agreed, strict=True))
+    ]
+    assert habits(shown).haste == pytest.approx(82 / (82.5 * 82) ** 0.5)
+
+
+def test_time_that_nobody_measured_is_left_out() -> None:
+    shown = [Shown(n, [0, 1], {0: 0, 1: 1}, {0: 1, 1: 2}, s) for n, s in enumerate([0, 0, 0, 10, 30])]
+    assert habits(shown).seconds == 20
+    assert habits(shown[:3]).seconds is None
 
 
 def test_ties_and_equal_lengths_say_nothing() -> None:
