@@ -3,6 +3,7 @@
 from labeling.models.guidelines import Guideline
 from labeling.models.labels import Comparison, Demonstration, Ranking
 from labeling.models.prompts import Category, Prompt
+from labeling.models.quality import QualityReport, Retraction
 from labeling.models.work import Batch, Completion, Draft, Item, Skip, SkipReason, Slot
 
 __all__ = [
@@ -15,7 +16,9 @@ __all__ = [
     "Guideline",
     "Item",
     "Prompt",
+    "QualityReport",
     "Ranking",
+    "Retraction",
     "Skip",
     "SkipReason",
     "Slot",
