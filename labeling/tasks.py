@@ -3,8 +3,14 @@
 from celery import shared_task
 
 from labeling.assignment import free_expired
+from labeling.quality import measuring
 
 
 @shared_task
 def free_expired_leases() -> None:
     free_expired()
+
+
+@shared_task
+def measure_quality(report_id: int) -> None:
+    measuring.measure(report_id)
