@@ -3,7 +3,7 @@
 from django.contrib import admin
 
 from hone.readonly_admin import ReadOnlyAdmin
-from labeling.models import Batch, Comparison, Demonstration, Guideline, Item, Prompt, Ranking, Skip, Slot
+from labeling.models import Batch, Comparison, Demonstration, Guideline, Item, Prompt, Ranking, Retraction, Skip, Slot
 
 
 @admin.register(Prompt)
@@ -65,3 +65,10 @@ class SkipAdmin(ReadOnlyAdmin):
     list_display = ["id", "item", "author", "reason", "simulated", "created_at"]
     list_filter = ["reason", "simulated"]
     list_select_related = ["item", "author"]
+
+
+@admin.register(Retraction)
+class RetractionAdmin(ReadOnlyAdmin):
+    list_display = ["id", "project", "author", "since", "rankings", "demonstrations", "made_by", "made_at", "undone_at"]
+    list_filter = ["project"]
+    list_select_related = ["project", "author", "made_by"]

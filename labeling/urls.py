@@ -1,7 +1,7 @@
 from django.urls import path
 
 from labeling import views
-from labeling.views import manage, working
+from labeling.views import manage, quality, working
 
 app_name = "labeling"
 urlpatterns = [
@@ -15,4 +15,8 @@ urlpatterns = [
     path("p/<slug:slug>/import/", manage.import_file, name="import"),
     path("p/<slug:slug>/members/", manage.members, name="members"),
     path("p/<slug:slug>/data/", manage.data, name="data"),
+    path("p/<slug:slug>/quality/", quality.quality, name="quality"),
+    path("p/<slug:slug>/people/<int:pk>/", quality.person, name="person"),
+    path("p/<slug:slug>/people/<int:pk>/retract/", quality.retract, name="retract"),
+    path("p/<slug:slug>/retractions/<int:pk>/restore/", quality.restore, name="restore"),
 ]
