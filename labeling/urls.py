@@ -1,7 +1,7 @@
 from django.urls import path
 
 from labeling import views
-from labeling.views import manage, quality, working
+from labeling.views import manage, people, quality, working
 
 app_name = "labeling"
 urlpatterns = [
@@ -15,6 +15,8 @@ urlpatterns = [
     path("p/<slug:slug>/import/", manage.import_file, name="import"),
     path("p/<slug:slug>/members/", manage.members, name="members"),
     path("p/<slug:slug>/data/", manage.data, name="data"),
+    path("p/<slug:slug>/me/", people.me, name="me"),
+    path("p/<slug:slug>/members.csv", people.members_csv, name="members_csv"),
     path("p/<slug:slug>/quality/", quality.quality, name="quality"),
     path("p/<slug:slug>/people/<int:pk>/", quality.person, name="person"),
     path("p/<slug:slug>/people/<int:pk>/retract/", quality.retract, name="retract"),

@@ -12,7 +12,6 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 
 from hone.accounts import access
@@ -27,24 +26,15 @@ LABELS_A_PAGE = 20
 
 
 class RetractForm(forms.Form):
-    """Which of a person's labels to take back, and why. `since` is the start of a day in the server's time zone."""
+    """Which of a person's labels to take back, and why. `since` is a day in the server's time zone; empty is all."""
 
-    scope = forms.ChoiceField(choices=[("all", ""), ("since", "")])
     since = forms.DateField(required=False)
     reason = forms.CharField(max_length=retraction.REASON_CHARS)
     ask_again = forms.BooleanField(required=False)
 
-    def clean(self) -> dict[str, Any]:
-        chosen = super().clean() or {}
-        if chosen.get("scope") == "since" and not chosen.get("since") and "since" not in self.errors:
-            self.add_error("since", gettext_lazy("Choose the first day."))
-        return chosen
-
     def moment(self) -> datetime | None:
         day = self.cleaned_data["since"]
-        if self.cleaned_data["scope"] == "all":
-            return None
-        return timezone.make_aware(datetime.combine(day, time.min))
+        return timezone.make_aware(datetime.combine(day, time.min)) if day else None
 
 
 @login_required
@@ -183,7 +173,7 @@ def _person_context(request: HttpRequest, user: User, project: Project, author: 
         "measured": showing.people([measured], {author.pk: author})[0] if measured else None,
         "report": report,
         "retractions": _retractions(project).filter(author=author),
-        "form": RetractForm(initial={"scope": "all"}),
+        "form": RetractForm(),
     }
 
 
