@@ -12,6 +12,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST
 
 from hone.accounts import access
@@ -109,8 +110,9 @@ def retract(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     except retraction.NothingToRetract:
         messages.error(request, _("There is no label to retract any more."))
     else:
-        labels = made.demonstrations + made.rankings
-        messages.success(request, _("%(n)d labels are retracted. They can be restored below.") % {"n": labels})
+        n = made.demonstrations + made.rankings
+        done = ngettext("%(n)d label is retracted.", "%(n)d labels are retracted.", n) % {"n": n}
+        messages.success(request, done)
     return redirect("labeling:person", slug=slug, pk=pk)
 
 

@@ -185,7 +185,7 @@ class TestRetracting:
         assert (made.reason, made.made_by, made.slots_opened, made.since) == ("Copied <b>", manager, 1, None)
         assert Slot.objects.filter(state="open").count() == 1
         page = client.get(f"/p/alpha/people/{contractor.pk}/").content.decode()
-        assert "Copied &lt;b&gt;" in page and "1 labels are retracted" not in page
+        assert "Copied &lt;b&gt;" in page and "1 label is retracted." in page
 
     def test_since_a_day(self, client: Client, project: Project, manager: User, contractor: User) -> None:
         old, new = (factories.make_ranking(contractor, project, [[0], [1]]) for _ in range(2))
