@@ -54,9 +54,9 @@ def statistics(project: Project, users: Iterable[User]) -> dict[int, dict[str, A
             )
         )
         for row in rows:
-            found[row.pop("author")][kind] = row
+            found[row["author"]][kind] = {column: row[column] for column in nothing}
     for report in QualityReport.objects.filter(project=project, body__isnull=False).order_by("-include_simulated"):
-        for row in report.body["habits"]:  # people's own report comes last and counts
+        for row in (report.body or {})["habits"]:  # the report of people alone comes last and counts
             share = row["agreement"]
             if row["person"] in found and share and share["n"] >= ENOUGH_COMPARISONS:
                 found[row["person"]]["agreement"] = share

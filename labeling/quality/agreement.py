@@ -174,7 +174,9 @@ def tau_b(a: Mapping[int, int], b: Mapping[int, int]) -> float | None:
     return None if np.isnan(found) else float(found)
 
 
-def bootstrap_share(hits: Sequence[float], totals: Sequence[float], *, seed: int = 0) -> Share | None:
+def bootstrap_share(
+    hits: Sequence[float] | np.ndarray, totals: Sequence[float] | np.ndarray, *, seed: int = 0
+) -> Share | None:
     """sum(hits) / sum(totals) with a 95 % percentile interval over resampled items (Efron & Tibshirani 1993, ch. 13).
 
     Items are resampled, not judgements: those of one item hang together. Items with the same hits and totals are
