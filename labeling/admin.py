@@ -3,7 +3,19 @@
 from django.contrib import admin
 
 from hone.readonly_admin import ReadOnlyAdmin
-from labeling.models import Batch, Comparison, Demonstration, Guideline, Item, Prompt, Ranking, RankingForm, Skip, Slot
+from labeling.models import (
+    Batch,
+    Comparison,
+    Demonstration,
+    Guideline,
+    Item,
+    Prompt,
+    Ranking,
+    RankingForm,
+    Retraction,
+    Skip,
+    Slot,
+)
 
 
 @admin.register(Prompt)
@@ -71,3 +83,10 @@ class SkipAdmin(ReadOnlyAdmin):
     list_display = ["id", "item", "author", "reason", "simulated", "created_at"]
     list_filter = ["reason", "simulated"]
     list_select_related = ["item", "author"]
+
+
+@admin.register(Retraction)
+class RetractionAdmin(ReadOnlyAdmin):
+    list_display = ["id", "project", "author", "since", "rankings", "demonstrations", "made_by", "made_at", "undone_at"]
+    list_filter = ["project"]
+    list_select_related = ["project", "author", "made_by"]

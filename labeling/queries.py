@@ -12,14 +12,14 @@ from labeling.models.prompts import WANTED_PERCENT
 
 
 def counts(project: Project) -> dict[str, int]:
-    """What the project holds. Labels by people and by scripts are counted apart."""
+    """What the project holds. Labels by people and by scripts are counted apart, retracted ones not at all."""
     found = {"prompts": Prompt.objects.filter(project=project).count()}
     for name, model in (
         ("demonstrations", Demonstration),
         ("rankings", Ranking),
         ("comparisons", Comparison),
     ):
-        row = model._default_manager.filter(project=project).aggregate(
+        row = model._default_manager.filter(project=project, retraction=None).aggregate(
             people=Count("id", filter=Q(simulated=False)), simulated=Count("id", filter=Q(simulated=True))
         )
         found[name], found[f"{name}_simulated"] = row["people"], row["simulated"]
@@ -36,9 +36,8 @@ def counts(project: Project) -> dict[str, int]:
 def mix(project: Project) -> list[dict[str, Any]]:
     """Each category's prompts and demonstrations beside the share wanted (InstructGPT, table 1)."""
     prompts = dict(Prompt.objects.filter(project=project).values_list("category").annotate(n=Count("id")).order_by())
-    demonstrations = dict(
-        Demonstration.objects.filter(project=project).values_list("prompt__category").annotate(n=Count("id")).order_by()
-    )
+    standing = Demonstration.objects.filter(project=project, retraction=None)
+    demonstrations = dict(standing.values_list("prompt__category").annotate(n=Count("id")).order_by())
     total = sum(prompts.values())
     return [
         {
@@ -74,9 +73,8 @@ def people(project: Project) -> list[dict[str, Any]]:
     """Members with what each has submitted."""
     done: dict[str, dict[int, int]] = {}
     for name, model in (("demonstrations", Demonstration), ("rankings", Ranking)):
-        done[name] = dict(
-            model._default_manager.filter(project=project).values_list("author").annotate(n=Count("id")).order_by()
-        )
+        standing = model._default_manager.filter(project=project, retraction=None)
+        done[name] = dict(standing.values_list("author").annotate(n=Count("id")).order_by())
     members = project.memberships.select_related("user").order_by("user__username")
     return [
         {
@@ -106,8 +104,9 @@ def _done_today(user: User) -> QuerySet[Slot]:
 
 
 def batch_progress(batch_id: int) -> dict[str, int]:
-    """Slots of a batch: total, submitted, and submitted by scripts."""
-    return Slot.objects.filter(item__batch_id=batch_id).aggregate(
+    """Slots of a batch: total, submitted, and submitted by scripts. Those of retracted labels are none."""
+    slots = Slot.objects.filter(item__batch_id=batch_id, ranking__retraction=None, demonstration__retraction=None)
+    return slots.aggregate(
         total=Count("id"),
         submitted=Count("id", filter=Q(state="submitted")),
         simulated=Count("id", filter=Q(state="submitted", holder__is_simulated=True)),
@@ -115,8 +114,8 @@ def batch_progress(batch_id: int) -> dict[str, int]:
 
 
 def comparison_rows(*, project: Project, include_simulated: bool) -> Any:
-    """The comparisons of a project, oldest first, with just what an export line needs."""
-    rows = Comparison.objects.filter(project=project)
+    """The standing comparisons of a project, oldest first, with just what an export line needs."""
+    rows = Comparison.objects.filter(project=project, retraction=None)
     if not include_simulated:
         rows = rows.filter(simulated=False)
     return rows.order_by("id").values(

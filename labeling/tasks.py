@@ -4,6 +4,7 @@ from celery import shared_task
 
 from labeling.assignment import free_expired
 from labeling.checks import duplicates
+from labeling.quality import measuring
 
 
 @shared_task
@@ -15,3 +16,8 @@ def free_expired_leases() -> None:
 def remember_prompts() -> None:
     while duplicates.remember_waiting():
         pass
+
+
+@shared_task
+def measure_quality(report_id: int) -> None:
+    measuring.measure(report_id)

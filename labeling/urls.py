@@ -1,7 +1,7 @@
 from django.urls import path
 
 from labeling import views
-from labeling.views import manage, working, writing_rules
+from labeling.views import manage, people, quality, working, writing_rules
 from labeling.views.settings import settings
 
 app_name = "labeling"
@@ -18,4 +18,10 @@ urlpatterns = [
     path("p/<slug:slug>/settings/writing/", writing_rules.writing_rules, name="writing_rules"),
     path("p/<slug:slug>/settings/", settings, name="settings"),
     path("p/<slug:slug>/data/", manage.data, name="data"),
+    path("p/<slug:slug>/me/", people.me, name="me"),
+    path("p/<slug:slug>/members.csv", people.members_csv, name="members_csv"),
+    path("p/<slug:slug>/quality/", quality.quality, name="quality"),
+    path("p/<slug:slug>/people/<int:pk>/", quality.person, name="person"),
+    path("p/<slug:slug>/people/<int:pk>/retract/", quality.retract, name="retract"),
+    path("p/<slug:slug>/retractions/<int:pk>/restore/", quality.restore, name="restore"),
 ]

@@ -76,7 +76,7 @@ def _bytes(column: str) -> Any:
 def _data(project: Project, values: dict[str, Any], k: int) -> dict[Stage.Kind, tuple[int, int]]:
     """(rows, tokens a pass) for each stage, from what the project holds now and what earlier stages will add."""
     heldout = values.get("heldout_percent") or 0
-    labels: dict[str, Any] = {"project": project}
+    labels: dict[str, Any] = {"project": project, "retraction": None}
     if not values.get("include_simulated"):
         labels["simulated"] = False
     demonstrations = Demonstration.objects.filter(**labels)

@@ -30,19 +30,23 @@ def of(checkpoint: Checkpoint) -> list[dict[str, Any]]:
 
 
 def labels_of(snapshot: Snapshot) -> dict[str, Any]:
-    """The labels in a snapshot: ids, authors with counts, guideline versions, and the checkpoints sampled."""
+    """The labels in a snapshot: ids, authors with counts, guideline versions, and the checkpoints sampled.
+
+    `retracted` counts those that a lead has taken back since.
+    """
     ids = snapshot.manifest.get("label_ids", [])
     model = {Snapshot.Kind.DEMONSTRATIONS: Demonstration, Snapshot.Kind.RANKINGS: Ranking}.get(
         Snapshot.Kind(snapshot.kind)
     )
     authors: dict[str, int] = {}
-    simulated = 0
+    simulated = retracted = 0
     sampled: list[Checkpoint] = []
     if model is not None:
         rows = model._default_manager.filter(pk__in=ids)
-        for name, is_simulated in rows.values_list("author__username", "simulated"):
+        for name, is_simulated, taken in rows.values_list("author__username", "simulated", "retraction"):
             authors[name] = authors.get(name, 0) + 1
             simulated += is_simulated
+            retracted += taken is not None
     if model is Ranking:
         items = Ranking.objects.filter(pk__in=ids).values("item")
         generations = Generation.objects.filter(completion__item__in=items)
@@ -51,6 +55,7 @@ def labels_of(snapshot: Snapshot) -> dict[str, Any]:
         "ids": ids,
         "authors": authors,
         "simulated": simulated,
+        "retracted": retracted,
         "guideline_versions": snapshot.manifest.get("guideline_versions", []),
         "sampled": sampled,
     }

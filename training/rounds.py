@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import DatabaseError, InterfaceError, transaction
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from hone.accounts.models import Project, User
 from hone.audit.models import record
 from labeling.batches import NewItem, open_batch
-from labeling.models import Prompt
+from labeling.models import Demonstration, Prompt
 from labeling.queries import batch_progress
 from training import runs, snapshots
 from training.models import Checkpoint, Round, Run, Snapshot, Stage
@@ -266,9 +266,10 @@ def policy_of(found: Round) -> Checkpoint | None:
 
 
 def prompts_to_write(project: Project) -> QuerySet[Prompt]:
-    """Prompts without a demonstration or an open item for one, oldest first."""
+    """Prompts without a standing demonstration or an open item for one, oldest first."""
+    standing = Demonstration.objects.filter(prompt=OuterRef("pk"), retraction=None)
     return (
-        project.prompts.filter(demonstrations=None)
+        project.prompts.filter(~Exists(standing))
         .exclude(items__kind="write", items__slots__state__in=["open", "leased"])
         .order_by("id")
     )
@@ -281,7 +282,7 @@ def prompts_to_sample(project: Project) -> QuerySet[Prompt]:
     """
     return project.prompts.annotate(
         asked=Count("items", distinct=True, filter=Q(items__kind="rank")),
-        shown=Count("demonstrations", distinct=True),
+        shown=Count("demonstrations", distinct=True, filter=Q(demonstrations__retraction=None)),
     ).order_by("asked", "shown", "content_hash")
 
 

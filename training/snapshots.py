@@ -161,7 +161,7 @@ def freeze_prompts(*, project: Project, prompts: Iterable[Prompt]) -> Snapshot:
 
 
 def _labels(labels: QuerySet[Any], *, project: Project, include_simulated: bool) -> QuerySet[Any]:
-    labels = labels.filter(project=project).select_related("prompt", "guideline").order_by("id")
+    labels = labels.filter(project=project, retraction=None).select_related("prompt", "guideline").order_by("id")
     return labels if include_simulated else labels.filter(simulated=False)
 
 

@@ -91,7 +91,7 @@ class DemonstrationList(_OfProject, generics.ListAPIView):
     def get_queryset(self) -> QuerySet[Demonstration]:
         if getattr(self, "swagger_fake_view", False):
             return Demonstration.objects.none()
-        rows = Demonstration.objects.filter(project=self.project())
+        rows = Demonstration.objects.filter(project=self.project(), retraction=None)
         return rows if flag(self.request, "include_simulated") else rows.filter(simulated=False)
 
 

@@ -3,6 +3,7 @@
 from labeling.models.guidelines import Guideline
 from labeling.models.labels import Comparison, Demonstration, Ranking
 from labeling.models.prompts import Category, Prompt
+from labeling.models.quality import QualityReport, Retraction
 from labeling.models.ranking_form import RankingForm
 from labeling.models.work import Batch, Completion, Draft, Item, Skip, SkipReason, Slot
 from labeling.models.writing_rules import PromptBand, WritingRules
@@ -18,8 +19,10 @@ __all__ = [
     "Item",
     "Prompt",
     "PromptBand",
+    "QualityReport",
     "Ranking",
     "RankingForm",
+    "Retraction",
     "Skip",
     "SkipReason",
     "Slot",

@@ -6,7 +6,20 @@ from django.db import models
 from hone.accounts.models import Project
 from labeling.models.guidelines import Guideline
 from labeling.models.prompts import Prompt
+from labeling.models.quality import Retraction
 from labeling.models.work import Completion, Item, Slot
+
+
+def retraction_field() -> models.ForeignKey:
+    """Null on a label that stands. What counts, exports, measures or trains leaves out the others."""
+    return models.ForeignKey(
+        Retraction, null=True, blank=True, on_delete=models.PROTECT, related_name="+", db_index=False
+    )
+
+
+def retracted_index(name: str) -> models.Index:
+    """Of retracted rows alone, which are few: for undoing, and for finding what was trained on them."""
+    return models.Index(fields=["retraction"], condition=models.Q(retraction__isnull=False), name=name)
 
 
 class Label(models.Model):
@@ -19,6 +32,7 @@ class Label(models.Model):
     active_seconds = models.PositiveIntegerField(default=0, help_text="seconds the page was in use")
     simulated = models.BooleanField(default=False, help_text="made by a scripted contractor")
     created_at = models.DateTimeField(auto_now_add=True)
+    retraction = retraction_field()
 
     class Meta:
         abstract = True
@@ -49,6 +63,7 @@ class Demonstration(Label):
         indexes = [
             models.Index(fields=["project", "simulated", "id"], name="demonstration_export"),
             models.Index(fields=["project", "content_hash"], name="demonstration_by_hash"),
+            retracted_index("demonstration_retracted"),
         ]
 
     def __str__(self) -> str:
@@ -84,7 +99,10 @@ class Ranking(Label):
                 condition=models.Q(strength=None) | models.Q(strength__range=(1, 4)), name="ranking_strength_known"
             )
         ]
-        indexes = [models.Index(fields=["project", "simulated", "id"], name="ranking_export")]
+        indexes = [
+            models.Index(fields=["project", "simulated", "id"], name="ranking_export"),
+            retracted_index("ranking_retracted"),
+        ]
 
     def __str__(self) -> str:
         return f"ranking {self.pk}"
@@ -94,7 +112,7 @@ class Comparison(models.Model):
     """One strict preference of a ranking: this person set `chosen` above `rejected` for this prompt."""
 
     ranking = models.ForeignKey(Ranking, on_delete=models.CASCADE, related_name="comparisons")
-    # Copies that never change, so that an export is one walk along one index.
+    # Copies of the ranking's columns, so that an export is one walk along one index; `retraction` alone may change.
     project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="comparisons")
     prompt = models.ForeignKey(Prompt, on_delete=models.PROTECT, related_name="comparisons")
     chosen = models.ForeignKey(Completion, on_delete=models.PROTECT, related_name="+")
@@ -103,6 +121,7 @@ class Comparison(models.Model):
     chosen_acceptable = models.BooleanField(default=True)
     rejected_acceptable = models.BooleanField(default=True)
     simulated = models.BooleanField(default=False)
+    retraction = retraction_field()
 
     class Meta:
         ordering = ["id"]
@@ -110,7 +129,10 @@ class Comparison(models.Model):
             models.UniqueConstraint(fields=["ranking", "chosen", "rejected"], name="comparison_once"),
             models.CheckConstraint(condition=~models.Q(chosen=models.F("rejected")), name="comparison_of_two_answers"),
         ]
-        indexes = [models.Index(fields=["project", "simulated", "id"], name="comparison_export")]
+        indexes = [
+            models.Index(fields=["project", "simulated", "id"], name="comparison_export"),
+            retracted_index("comparison_retracted"),
+        ]
 
     def __str__(self) -> str:
         return f"comparison {self.pk}"

@@ -12,10 +12,11 @@ from django.utils.translation import gettext as _
 
 from hone.accounts import access
 from hone.markdown import render as render_markdown
-from labeling import guidelines, importing, queries
+from labeling import guidelines, importing, people, queries
 from labeling.export import comparison_lines
 from labeling.forms import GuidelineForm, ImportForm, MemberForm, MemberSwitchForm, PromptFilterForm
 from labeling.models import Category, Prompt
+from labeling.quality import showing
 from labeling.views import signed_in
 
 
@@ -118,7 +119,12 @@ def members(request: HttpRequest, slug: str) -> HttpResponse:
             switch.save(actor=user)
             return redirect("labeling:members", slug=slug)
     memberships = project.memberships.select_related("user").order_by("user__username")
-    return render(request, "labeling/members.html", {"project": project, "memberships": memberships, "form": form})
+    numbers = people.statistics(project, [member.user for member in memberships])
+    rows = [
+        {"member": member, **numbers[member.user_id], "agreement": showing.bar(numbers[member.user_id]["agreement"])}
+        for member in memberships
+    ]
+    return render(request, "labeling/members.html", {"project": project, "rows": rows, "form": form})
 
 
 @login_required

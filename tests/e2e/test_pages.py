@@ -27,6 +27,8 @@ PATHS = {
     "import": "/p/alpha/import/",
     "members": "/p/alpha/members/",
     "data": "/p/alpha/data/",
+    "quality": "/p/alpha/quality/",
+    "my work": "/p/alpha/me/",
     "account": "/account/",
     "password": "/account/password/",
     "login": "/login/",

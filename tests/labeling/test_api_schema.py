@@ -9,7 +9,8 @@ from rest_framework.test import APIClient
 
 from hone.accounts.models import Project, User
 from labeling.api.urls import urlpatterns
-from labeling.models import Slot
+from labeling.models import QualityReport, Slot
+from labeling.quality import measuring
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -99,5 +100,7 @@ def test_answers_have_the_keys_that_the_schema_names(
     check("post", OF_PROJECT + "work/{kind}/next/", 204)
     check("post", "/api/v1/preview/", 200, {"text": "*a*"})
     check("post", "/api/v1/preview/", 400, {})
+    measuring.measure(QualityReport.objects.create(project=project).pk)
+    check("get", f"{OF_PROJECT}quality/", 200)
     routes = {"/api/v1/" + str(route.pattern).replace("<slug:", "{").replace("<int:", "{") for route in urlpatterns}
     assert {path.replace("<str:", "{").replace(">", "}") for path in routes} == check.seen

@@ -34,6 +34,12 @@ def kind_label(kind: str) -> str:
 
 
 @register.filter
+def at_key(values: dict[int, int], key: int) -> int:
+    """A dictionary's value, 0 where it has none."""
+    return values.get(key, 0)
+
+
+@register.filter
 def duration(seconds: float | None) -> str:
     """The two largest units: 200 -> "3 min 20 s", 7500 -> "2 h 5 min"; an empty string for None."""
     if seconds is None:

@@ -16,7 +16,7 @@ from django.views.decorators.http import require_POST
 from hone.accounts import access
 from hone.accounts.models import Project, User
 from labeling.queries import batch_progress
-from training import launcher, lineage, metrics, rounds, runs
+from training import launcher, lineage, metrics, retracted, rounds, runs
 from training.models import Checkpoint, Metric, Round, Run, Snapshot, Stage
 
 
@@ -229,13 +229,15 @@ def run_resume(request: HttpRequest, pk: int) -> HttpResponse:
 
 @login_required
 def checkpoints(request: HttpRequest) -> HttpResponse:
+    """All models, or with `?retracted=1` those trained on labels that were retracted since."""
     staff(request)
     rows = Checkpoint.objects.select_related("project", "parent", "run__stage__round").order_by("-id")
-    return render(
-        request,
-        "training/checkpoints.html",
-        {"page_obj": Paginator(rows, 50).get_page(request.GET.get("page"))},
-    )
+    context: dict[str, Any] = {"only_retracted": request.GET.get("retracted") == "1"}
+    if context["only_retracted"]:
+        context["retracted"] = retracted.by_snapshot()
+        rows = rows.filter(run__snapshot__in=context["retracted"])
+    context["page_obj"] = Paginator(rows, 50).get_page(request.GET.get("page"))
+    return render(request, "training/checkpoints.html", context)
 
 
 @login_required

@@ -1,0 +1,156 @@
+"""Taking back a person's labels, and putting them back.
+
+Rows stay as they were made and point to their Retraction; counts, mixes, exports, quality and new snapshots leave
+them out. Snapshots and models that exist keep what they were made of: `training.retracted` finds those.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Max, QuerySet
+from django.utils import timezone
+
+from hone.accounts.models import Project, User
+from hone.audit.models import record
+from labeling.assignment import lock_person
+from labeling.models import Comparison, Demonstration, Item, Ranking, Retraction, Slot
+
+REASON_CHARS = 2000
+
+
+class NothingToRetract(Exception):
+    """The person has no standing label there."""
+
+
+class AlreadyUndone(Exception):
+    """Somebody else put these labels back."""
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What a retraction would take back. `slots`: places that asking again would open."""
+
+    demonstrations: int
+    rankings: int
+    comparisons: int
+    slots: int
+
+    @property
+    def labels(self) -> int:
+        return self.demonstrations + self.rankings
+
+
+def effect(*, project: Project, author: User, since: datetime | None) -> Effect:
+    """What `retract` would do now."""
+    standing = _standing(project=project, author=author, since=since)
+    rankings = standing(Ranking)
+    demonstrations = standing(Demonstration)
+    return Effect(
+        demonstrations=demonstrations.count(),
+        rankings=rankings.count(),
+        comparisons=Comparison.objects.filter(ranking__in=rankings).count(),
+        slots=rankings.count() + demonstrations.filter(slot__isnull=False).count(),
+    )
+
+
+@transaction.atomic
+def retract(
+    *, project: Project, author: User, since: datetime | None, reason: str, ask_again: bool, actor: User
+) -> Retraction:
+    """Takes back the author's labels made at `since` or later, all where it is None. Raises NothingToRetract.
+
+    With `ask_again` each label's item gets one more open slot, which its author is never handed: they hold the old one.
+    """
+    # As a submit does: one that is under way ends first and is taken back as well, or begins after this and stands.
+    lock_person(author)
+    made = Retraction.objects.create(project=project, author=author, since=since, reason=reason, made_by=actor)
+    standing = _standing(project=project, author=author, since=since)
+    made.demonstrations = standing(Demonstration).update(retraction=made)
+    made.rankings = standing(Ranking).update(retraction=made)
+    if not made.demonstrations + made.rankings:
+        raise NothingToRetract
+    made.comparisons = Comparison.objects.filter(ranking__retraction=made).update(retraction=made)
+    if ask_again:
+        made.slots_opened = _open_again(made)
+    made.save(update_fields=["demonstrations", "rankings", "comparisons", "slots_opened"])
+    counts = {"demonstrations": made.demonstrations, "rankings": made.rankings, "slots_opened": made.slots_opened}
+    record(
+        "labels.retracted",
+        made,
+        actor=actor,
+        author=author.pk,
+        project=project.slug,
+        since=since.isoformat() if since else None,
+        reason=reason,
+        **counts,
+    )
+    return made
+
+
+@transaction.atomic
+def undo(*, retraction: Retraction, actor: User) -> None:
+    """Puts the labels back, and closes the places that were opened for them and that nobody took yet.
+
+    Raises AlreadyUndone.
+    """
+    found = Retraction.objects.select_for_update().get(pk=retraction.pk)
+    if found.undone_at is not None:
+        raise AlreadyUndone
+    closed = _close_again(found) if found.slots_opened else 0
+    for model in (Demonstration, Ranking, Comparison):
+        model._default_manager.filter(retraction=found).update(retraction=None)
+    found.undone_at, found.undone_by = timezone.now(), actor
+    found.save(update_fields=["undone_at", "undone_by"])
+    record("labels.restored", found, actor=actor, slots_closed=closed)
+
+
+def _standing(*, project: Project, author: User, since: datetime | None) -> Callable[[Any], QuerySet[Any]]:
+    """The author's labels that stand, for either kind of label."""
+    when = {"created_at__gte": since} if since else {}
+    return lambda model: model._default_manager.filter(project=project, author=author, retraction=None, **when)
+
+
+def _items(retraction: Retraction) -> QuerySet[Item]:
+    """The items whose labels it took back, each once, locked in the order of their ids.
+
+    Two retractions of one item must not give the same index to two slots, nor wait for each other in turn.
+    """
+    slots = Slot.objects.filter(ranking__retraction=retraction) | Slot.objects.filter(
+        demonstration__retraction=retraction
+    )
+    # no_key: a submit meanwhile may still refer to the item.
+    return Item.objects.select_for_update(no_key=True).filter(pk__in=slots.values("item")).order_by("pk")
+
+
+def _open_again(retraction: Retraction) -> int:
+    """One more open slot for each retracted label that had one; a person labels an item once, so one an item."""
+    items = {item.pk: item for item in _items(retraction)}
+    last = Slot.objects.filter(item__in=items).order_by().values("item").annotate(index=Max("index"), draw=Max("draw"))
+    new = [
+        Slot(
+            item=items[row["item"]],
+            project_id=retraction.project_id,
+            kind=items[row["item"]].kind,
+            priority=items[row["item"]].priority,
+            index=row["index"] + 1,
+            draw=row["draw"],
+        )
+        for row in last
+    ]
+    return len(Slot.objects.bulk_create(new, batch_size=2000))
+
+
+def _close_again(retraction: Retraction) -> int:
+    """Open slots of an item are alike, so any one of them may go; one that somebody holds or has filled stays."""
+    items = [item.pk for item in _items(retraction)]
+    newest = (
+        Slot.objects.filter(item__in=items, state=Slot.State.OPEN).order_by("item_id", "-index").distinct("item_id")
+    )
+    # Somebody may lease one at this moment: then it is skipped here, and the item gets one label more.
+    free = Slot.objects.select_for_update(skip_locked=True).filter(
+        pk__in=list(newest.values_list("pk", flat=True)), state=Slot.State.OPEN
+    )
+    return Slot.objects.filter(pk__in=[slot.pk for slot in free]).delete()[0]
