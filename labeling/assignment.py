@@ -129,15 +129,17 @@ def _draw_order(*, slot: Slot, user: User) -> list[int]:
     return indexes
 
 
-def lock_held(*, slot_id: int, user: User, lease_token: uuid.UUID) -> Slot:
+def lock_held(*, slot_id: int, user: User, lease_token: uuid.UUID, project: Project | None = None) -> Slot:
     """The slot under a row lock, if the user's lease on it is alive. Raises LeaseLost otherwise.
+
+    `project` is the slot's, from a caller that has read it already.
 
     The caller is in a transaction; the lock keeps the sweep and other tabs away until it ends.
     """
     found = prepared.row(statements.LOCK_HELD, {"slot": slot_id, "user": user.pk, "token": lease_token})
     if found is None:
         raise LeaseLost
-    return _slot(found)
+    return _slot(found, project)
 
 
 @transaction.atomic

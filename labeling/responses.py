@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
 from hone import prepared
-from hone.accounts.models import User
+from hone.accounts.models import Project, User
 from hone.audit.models import record
 from labeling import comparisons, statements
 from labeling.assignment import LeaseLost, lock_held, lock_person, release, wrote_for
@@ -57,9 +57,15 @@ class Submitted:
 
 
 def submit(
-    *, slot_id: int, user: User, lease_token: uuid.UUID, client_key: uuid.UUID, answer: dict[str, Any]
+    *,
+    slot_id: int,
+    user: User,
+    lease_token: uuid.UUID,
+    client_key: uuid.UUID,
+    answer: dict[str, Any],
+    project: Project | None = None,
 ) -> Submitted:
-    """Takes a person's answer to the slot they hold.
+    """Takes a person's answer to the slot they hold; `project` is the slot's, where the caller has read it.
 
     Raises LeaseLost (the answer is kept as a draft), AlreadySubmitted and Invalid (the database is unchanged).
     """
@@ -67,7 +73,7 @@ def submit(
     try:
         with transaction.atomic():
             lock_person(user)  # a draft that is saved meanwhile must not come back after this
-            locked = lock_held(slot_id=slot_id, user=user, lease_token=lease_token)
+            locked = lock_held(slot_id=slot_id, user=user, lease_token=lease_token, project=project)
             write = _write_ranking if locked.kind == "rank" else _write_demonstration
             label = write(slot=locked, user=user, client_key=client_key, answer=answer)
             prepared.rows(statements.CLOSE, {"slot": slot_id, "item": locked.item_id, "user": user.pk})

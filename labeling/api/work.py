@@ -13,7 +13,7 @@ from rest_framework.views import APIView
 
 from hone import prepared
 from hone.accounts import access
-from hone.accounts.models import User
+from hone.accounts.models import Project, User
 from hone.markdown import render
 from labeling import assignment, guidelines, responses, statements
 from labeling.api import serializers
@@ -42,12 +42,12 @@ def invalid(error: responses.Invalid) -> Response:
     return Response({"errors": error.errors}, status=status.HTTP_400_BAD_REQUEST)
 
 
-def check_slot(request: Request, slot_id: int) -> None:
-    """Raises Http404 unless the slot is in a project of the user's. Whose lease it is, the workflow itself decides."""
+def check_slot(request: Request, slot_id: int) -> Project:
+    """The slot's project, if it is one of the user's. Whose lease it is, the workflow itself decides."""
     user: User = request.user  # type: ignore[assignment]
     if slot_id > BigIntegerField.MAX_BIGINT:  # no row has such a number, and looking for it would read every row
         raise Http404
-    access.admit(user, prepared.row(statements.PROJECT_OF_SLOT, {"slot": slot_id, "user": user.pk}))
+    return access.admit(user, prepared.row(statements.PROJECT_OF_SLOT, {"slot": slot_id, "user": user.pk}))
 
 
 def first_sentence(errors: Any) -> str:
@@ -135,11 +135,12 @@ class SubmitView(Checked):
     )
     def post(self, request: Request, slot_id: int) -> Response:
         """Submits the answer: 201, or 200 when this client key was submitted before."""
-        check_slot(request, slot_id)
+        project = check_slot(request, slot_id)
         values = self.read(request)
         try:
             done = responses.submit(
                 slot_id=slot_id,
+                project=project,
                 user=request.user,  # type: ignore[arg-type]
                 lease_token=values.pop("lease_token"),
                 client_key=values.pop("client_key"),
