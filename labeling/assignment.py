@@ -17,7 +17,7 @@ from django.db.models.functions import Now
 
 from hone import prepared
 from hone.accounts.models import Project, User
-from labeling import statements
+from labeling import guidelines, statements
 from labeling.models import Completion, Demonstration, Guideline, Item, Prompt, Skip, Slot
 
 
@@ -43,6 +43,7 @@ def next_slot(*, project: Project, user: User, kind: str) -> Slot | None:
         elif held["alive"]:
             return _renewed(slot, project)
         else:
+            slot.guideline = guidelines.current(project)
             return _lease(slot=slot, project=project, user=user)
     found = prepared.row(statements.TAKE[kind], asked)
     if found is None and free_expired(project=project):

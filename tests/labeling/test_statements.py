@@ -146,6 +146,8 @@ class TestOrder:
         slot = assignment.next_slot(project=project, user=contractor, kind="rank")
         assert slot is not None and slot.lease_expires_at is not None
         Slot.objects.filter(pk=slot.pk).update(lease_expires_at=slot.leased_at)
+        newer = factories.make_guideline(project)
         again = assignment.next_slot(project=project, user=contractor, kind="rank")
         assert again is not None and again.pk == slot.pk and again.lease_token != slot.lease_token
+        assert again.guideline == newer and Slot.objects.get(pk=slot.pk).guideline == newer
         assert again.lease_expires_at is not None and again.lease_expires_at > slot.lease_expires_at
