@@ -66,7 +66,7 @@ check: install-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.with_servers $(BIN)/python manage.py makemigrations --check --dry-run
-	$(BIN)/mypy platform/hone labeling training
+	$(BIN)/mypy platform/hone labeling training bench
 
 test: check
 	$(BIN)/python -m pytest

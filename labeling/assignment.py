@@ -1,21 +1,24 @@
 """Handing out the next item: leases on slots.
 
 A slot is leased to one person for some minutes, renewed by the open page and freed by a sweep. Taking one is a
-single indexed SELECT ... FOR UPDATE SKIP LOCKED over the open slots, whatever the project's size.
+single indexed SELECT ... FOR UPDATE SKIP LOCKED over the open slots, whatever the project's size
+(labeling.statements).
 """
 
+import json
 import random
 import uuid
-from datetime import timedelta
+from collections.abc import Mapping
+from typing import Any
 
 from django.conf import settings
 from django.db import models, transaction
 from django.db.models.functions import Now
-from django.utils import timezone
 
+from hone import prepared
 from hone.accounts.models import Project, User
-from labeling import guidelines, ranking_forms
-from labeling.models import Demonstration, Skip, Slot
+from labeling import guidelines, ranking_forms, statements
+from labeling.models import Completion, Demonstration, Guideline, Item, Prompt, Skip, Slot
 
 
 class LeaseLost(Exception):
@@ -28,41 +31,57 @@ def next_slot(*, project: Project, user: User, kind: str) -> Slot | None:
 
     Never an item that the user submitted or skipped, never a ranking for a prompt whose demonstration is theirs.
     """
-    # Two tabs of one person must not take two slots of one item, which the query below could not see until the
+    # Two tabs of one person must not take two slots of one item, which the statements below could not see until the
     # other transaction commits.
     lock_person(user)
-    held = (
-        Slot.objects.select_for_update(of=("self",))
-        .filter(holder=user, project=project, kind=kind, state=Slot.State.LEASED, lease_expires_at__gt=Now())
-        .order_by("leased_at")
-        .first()
-    )
-    if held is not None and kind == "rank" and wrote_for(user=user, prompt_id=held.item.prompt_id):
-        release(held)
-        held = None
+    asked = {"user": user.pk, "project": project.pk, "kind": kind}
+    held = prepared.row(statements.HELD, asked)
     if held is not None:
-        held.lease_expires_at = _expiry(project)
-        held.save(update_fields=["lease_expires_at"])
-        return held
-    free_expired(project=project)
-    slot = open_slots(project=project, user=user, kind=kind).select_for_update(skip_locked=True, of=("self",)).first()
-    if slot is None:
-        return None
-    return _lease(slot=slot, project=project, user=user)
+        slot = _slot(held, project)
+        if kind == "rank" and wrote_for(user=user, prompt_id=slot.item.prompt_id):
+            release(slot)
+        elif held["alive"]:
+            return _renewed(slot, project)
+        else:
+            slot.guideline = guidelines.current(project)
+            return _lease(slot=slot, project=project, user=user)
+    found = prepared.row(statements.TAKE[kind], asked)
+    if found is None and free_expired(project=project):
+        found = prepared.row(statements.TAKE[kind], asked)
+    return _lease(slot=_slot(found, project), project=project, user=user) if found else None
+
+
+def _slot(row: Mapping[str, Any], project: Project | None = None) -> Slot:
+    """The slot of a row of labeling.statements, with its item, prompt, answers and guideline; without a project's row
+    its project is read when it is asked for."""
+    slot = prepared.instance(Slot, row)
+    item = prepared.instance(Item, {**row, "id": row["item_id"]})
+    item.prompt = prepared.instance(Prompt, {**row, "id": row["prompt_id"]}) if row["prompt_id"] else None
+    answers = item.completions.all()
+    answers._result_cache = [
+        prepared.instance(Completion, {"id": pk, "item_id": item.pk, "index": index, "text": text})
+        for pk, index, text in row["answers"] or ()
+    ]
+    item._prefetched_objects_cache = {"completions": answers}  # type: ignore[attr-defined]
+    slot.item = item
+    slot.guideline = prepared.instance(Guideline, {**row, "id": row["guideline_id"]}) if row["guideline_id"] else None
+    if project is not None:
+        slot.project = project
+    return slot
 
 
 def lock_person(user: User) -> None:
     """Until the caller's transaction ends, nobody else takes, submits or drafts in this person's name."""
-    User.objects.select_for_update(no_key=True).get(pk=user.pk)
+    prepared.rows(statements.LOCK_PERSON, {"user": user.pk})
 
 
 def wrote_for(*, user: User, prompt_id: int | None) -> bool:
     """Whether a demonstration for this prompt is the user's: then they must not rank answers to it."""
-    return Demonstration.objects.filter(prompt=prompt_id, author=user).exists()
+    return bool(prepared.rows(statements.WROTE_FOR, {"prompt": prompt_id, "user": user.pk}))
 
 
 def open_slots(*, project: Project | models.OuterRef, user: User, kind: str) -> models.QuerySet[Slot]:
-    """Open slots that the user may take, in the order in which they are handed out."""
+    """Open slots that the user may take, for counting them; statements.TAKE chooses one."""
     taken = Slot.objects.filter(item=models.OuterRef("item"), holder=user)
     skipped = Skip.objects.filter(item=models.OuterRef("item"), author=user)
     slots = Slot.objects.filter(
@@ -75,17 +94,31 @@ def open_slots(*, project: Project | models.OuterRef, user: User, kind: str) -> 
 
 
 def _lease(*, slot: Slot, project: Project, user: User) -> Slot:
-    """The caller holds the slot's row lock."""
+    """The caller holds the slot's row lock; its guideline is the one to show."""
     slot.state = Slot.State.LEASED
     slot.holder = user
     slot.lease_token = uuid.uuid4()
-    slot.leased_at = timezone.now()
-    slot.lease_expires_at = _expiry(project)
     slot.order_shown = _draw_order(slot=slot, user=user)
-    # What the page shows now is what the label will have been made under, whatever is published meanwhile.
-    slot.guideline = guidelines.current(project)
     slot.ranking_form = ranking_forms.of(project) if slot.kind == "rank" else None
-    slot.save(update_fields=["state", *(name for name in _FREED if name != "state")])
+    lease = {
+        "slot": slot.pk,
+        "user": user.pk,
+        "token": slot.lease_token,
+        "seconds": project.lease_seconds,
+        "order": json.dumps(slot.order_shown),
+        # What the page shows now is what the label will have been made under, whatever is published meanwhile.
+        "guideline": slot.guideline_id,
+        "form": json.dumps(slot.ranking_form) if slot.ranking_form else None,
+    }
+    [times] = prepared.rows(statements.LEASE, lease)
+    slot.leased_at, slot.lease_expires_at = times["leased_at"], times["lease_expires_at"]
+    return slot
+
+
+def _renewed(slot: Slot, project: Project) -> Slot:
+    """The caller holds the slot's row lock."""
+    [times] = prepared.rows(statements.RENEW, {"slot": slot.pk, "seconds": project.lease_seconds})
+    slot.lease_expires_at = times["lease_expires_at"]
     return slot
 
 
@@ -94,41 +127,29 @@ def _draw_order(*, slot: Slot, user: User) -> list[int]:
 
     Drawn from a secret and the pair (item, person), so that a draft still fits when the item is leased again.
     """
-    indexes = sorted(slot.item.completions.values_list("index", flat=True))
+    indexes = sorted(answer.index for answer in slot.item.completions.all())
     random.Random(f"{settings.SECRET_KEY}:{slot.item_id}:{user.pk}").shuffle(indexes)
     return indexes
 
 
-def _expiry(project: Project) -> models.expressions.Combinable:
-    # The database's clock judges leases, so the web servers' clocks need not agree.
-    return Now() + timedelta(seconds=project.lease_seconds)
-
-
-def lock_held(*, slot_id: int, user: User, lease_token: uuid.UUID) -> Slot:
+def lock_held(*, slot_id: int, user: User, lease_token: uuid.UUID, project: Project | None = None) -> Slot:
     """The slot under a row lock, if the user's lease on it is alive. Raises LeaseLost otherwise.
+
+    `project` is the slot's, from a caller that has read it already.
 
     The caller is in a transaction; the lock keeps the sweep and other tabs away until it ends.
     """
-    slot = (
-        Slot.objects.select_for_update(of=("self",))
-        .select_related("item__prompt", "project", "guideline")
-        .filter(pk=slot_id, holder=user, lease_token=lease_token, state=Slot.State.LEASED)
-        .filter(lease_expires_at__gt=Now())
-        .first()
-    )
-    if slot is None:
+    found = prepared.row(statements.LOCK_HELD, {"slot": slot_id, "user": user.pk, "token": lease_token})
+    if found is None:
         raise LeaseLost
-    return slot
+    return _slot(found, project)
 
 
 @transaction.atomic
 def renew(*, slot_id: int, user: User, lease_token: uuid.UUID) -> Slot:
     """Extends a lease that is still alive. Raises LeaseLost."""
     slot = lock_held(slot_id=slot_id, user=user, lease_token=lease_token)
-    slot.lease_expires_at = _expiry(slot.project)
-    slot.save(update_fields=["lease_expires_at"])
-    slot.refresh_from_db(fields=["lease_expires_at"])
-    return slot
+    return _renewed(slot, slot.project)
 
 
 _FREED = {

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from functools import lru_cache
 
 from django.db import transaction
 from django.utils import timezone
@@ -86,6 +87,11 @@ def publish(*, guideline: Guideline, actor: User) -> Guideline:
 
 def html_of(guideline: Guideline) -> str:
     """The rendered text; its headings of level 2 and 3 carry ids that a table of contents can point at."""
+    return _html_of(guideline.body)
+
+
+@lru_cache(maxsize=64)  # every working page shows one, and there are few
+def _html_of(body: str) -> str:
     seen = 0
 
     def numbered(match: re.Match[str]) -> str:
@@ -93,4 +99,4 @@ def html_of(guideline: Guideline) -> str:
         seen += 1
         return f'<h{match[1]} id="s{seen}" dir="auto">'
 
-    return re.sub(r'<h([23]) dir="auto">', numbered, render(guideline.body))
+    return re.sub(r'<h([23]) dir="auto">', numbered, render(body))

@@ -13,9 +13,10 @@ from django.db import IntegrityError, models, transaction
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
-from hone.accounts.models import User
+from hone import prepared
+from hone.accounts.models import Project, User
 from hone.audit.models import record
-from labeling import checks, comparisons, ranking_answers
+from labeling import checks, comparisons, ranking_answers, statements
 from labeling.assignment import LeaseLost, lock_held, lock_person, release, wrote_for
 from labeling.checks import duplicates
 from labeling.messages import MessagesError, check_messages, clean_json, clean_text, content_hash
@@ -57,37 +58,37 @@ class Submitted:
 
 
 def submit(
-    *, slot_id: int, user: User, lease_token: uuid.UUID, client_key: uuid.UUID, answer: dict[str, Any]
+    *,
+    slot_id: int,
+    user: User,
+    lease_token: uuid.UUID,
+    client_key: uuid.UUID,
+    answer: dict[str, Any],
+    project: Project | None = None,
 ) -> Submitted:
-    """Takes a person's answer to the slot they hold.
+    """Takes a person's answer to the slot they hold; `project` is the slot's, where the caller has read it.
 
     Raises LeaseLost (the answer is kept as a draft), AlreadySubmitted and Invalid (the database is unchanged).
     """
     answer = clean_json(answer)
-    slot = Slot.objects.get(pk=slot_id)
-    model: type[Demonstration] | type[Ranking] = Ranking if slot.kind == "rank" else Demonstration
-    replay = _replay(model, user=user, client_key=client_key, slot_id=slot_id)
-    if replay:
-        return replay
     try:
         with transaction.atomic():
             lock_person(user)  # a draft that is saved meanwhile must not come back after this
-            locked = lock_held(slot_id=slot_id, user=user, lease_token=lease_token)
-            write = _write_ranking if slot.kind == "rank" else _write_demonstration
+            locked = lock_held(slot_id=slot_id, user=user, lease_token=lease_token, project=project)
+            write = _write_ranking if locked.kind == "rank" else _write_demonstration
             label = write(slot=locked, user=user, client_key=client_key, answer=answer)
-            locked.state = Slot.State.SUBMITTED
-            locked.submitted_at = Now()
-            locked.save(update_fields=["state", "submitted_at"])
-            Draft.objects.filter(item=locked.item, author=user).delete()
-            record(f"{slot.kind}.submitted", label, actor=user, slot=slot_id)
+            prepared.rows(statements.CLOSE, {"slot": slot_id, "item": locked.item_id, "user": user.pk})
+            record(f"{locked.kind}.submitted", label, actor=user, slot=slot_id)
     except LeaseLost:
-        # The same request may have been sent twice at once: the second waited for the first one's lock.
+        # The same request may have been sent before, or twice at once: the second waited for the first one's lock.
+        kind = Slot.objects.values_list("kind", flat=True).get(pk=slot_id)
+        model: type[Demonstration] | type[Ranking] = Ranking if kind == "rank" else Demonstration
         replay = _replay(model, user=user, client_key=client_key, slot_id=slot_id)
         if replay:
             return replay
         if is_submitted(slot_id=slot_id, user=user):
             raise AlreadySubmitted from None
-        keep = draft_of(slot.kind, answer)
+        keep = draft_of(kind, answer)
         if keep:
             save_draft(slot_id=slot_id, user=user, content=keep)
         raise
@@ -222,7 +223,7 @@ def _write_ranking(*, slot: Slot, user: User, client_key: uuid.UUID, answer: dic
         moved=tiers != [[index] for index in shown],
         client_key=client_key,
     )
-    completion_ids = dict(item.completions.values_list("index", "id"))
+    completion_ids = {completion.index: completion.pk for completion in item.completions.all()}
     Comparison.objects.bulk_create(
         Comparison(
             ranking=ranking,

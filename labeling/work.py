@@ -2,18 +2,19 @@
 
 from typing import Any
 
+from hone import prepared
 from hone.accounts.models import User
 from hone.markdown import render
-from labeling import guidelines
+from labeling import guidelines, statements
 from labeling.models import Draft, Slot, WritingRules
 from labeling.responses import LETTERS
 
 
 def payload(*, slot: Slot, user: User) -> dict[str, Any]:
     """The slot as JSON: prompt, answers by letter in this person's order, spec, draft, lease and limits."""
-    slot.refresh_from_db(fields=["lease_expires_at"])  # it was written as an expression of the database's clock
     project, item, guideline = slot.project, slot.item, slot.guideline
-    draft = Draft.objects.filter(item=item, author=user).first()
+    saved = prepared.row(statements.DRAFT, {"item": item.pk, "user": user.pk})
+    draft = prepared.instance(Draft, saved) if saved else None
     return {
         "slot": slot.pk,
         "kind": slot.kind,
@@ -49,7 +50,7 @@ def _limits(slot: Slot) -> dict[str, Any]:
 
 
 def _answers(slot: Slot) -> list[dict[str, str]]:
-    texts = dict(slot.item.completions.values_list("index", "text"))
+    texts = {answer.index: answer.text for answer in slot.item.completions.all()}
     return [
         {"letter": letter, "text": texts[index], "html": render(texts[index])}
         for letter, index in zip(LETTERS, slot.order_shown or [], strict=False)

@@ -99,3 +99,14 @@ def make_run(project: Project, **fields: Any) -> Run:
     )
     values = {"kind": "sft", "model": make_checkpoint(), "snapshot": snapshot, **fields}
     return Run.objects.create(project=project, **values)
+
+
+def submit_next(project: Project, user: User) -> Slot:
+    """The next ranking, submitted in the order shown."""
+    from labeling import assignment, responses
+
+    slot = assignment.next_slot(project=project, user=user, kind="rank")
+    assert slot is not None and slot.lease_token is not None and slot.order_shown is not None
+    answer = rank_answer(slot, [[index] for index in slot.order_shown])
+    responses.submit(slot_id=slot.pk, user=user, lease_token=slot.lease_token, client_key=uuid.uuid4(), answer=answer)
+    return slot

@@ -43,7 +43,8 @@ def _database(url: str) -> dict[str, Any]:
         "PASSWORD": parts.pop("password", ""),
         "HOST": parts.pop("host", ""),
         "PORT": str(parts.pop("port", "")),
-        "OPTIONS": parts,
+        # For hone.prepared; Django's own cursors never prepare. Off behind a pooler that cannot keep them.
+        "OPTIONS": {**parts, "prepare_threshold": 5 if env.boolean("PREPARED_STATEMENTS", True) else None},
         # Health checks let a web worker survive a database restart without serving an error first.
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
@@ -184,6 +185,7 @@ REST_KNOX = {
 }
 
 # Security ----------------------------------------------------------------------------------------------------
+SESSION_ENGINE = "hone.accounts.sessions"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SESSION_COOKIE_SAMESITE = "Lax"
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None

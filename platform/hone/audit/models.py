@@ -1,9 +1,12 @@
 """The audit event and the one function that writes it."""
 
+import json
 from typing import Any
 
 from django.conf import settings
 from django.db import models
+
+from hone import prepared
 
 
 class Event(models.Model):
@@ -27,4 +30,18 @@ class Event(models.Model):
 
 def record(verb: str, target: models.Model, *, actor: Any = None, **detail: Any) -> Event:
     """Writes one event inside the caller's transaction: it lands with the change, or not at all."""
-    return Event.objects.create(actor=actor, verb=verb, target=f"{target._meta.model_name}:{target.pk}", detail=detail)
+    event = {
+        "actor": actor.pk if actor else None,
+        "verb": verb,
+        "target": f"{target._meta.model_name}:{target.pk}",
+        "detail": json.dumps(detail),
+    }
+    [made] = prepared.rows(_RECORD, event)
+    return prepared.instance(Event, made)
+
+
+_RECORD = """
+INSERT INTO audit_event (at, actor_id, verb, target, detail)
+VALUES (statement_timestamp(), %(actor)s, %(verb)s, %(target)s, %(detail)s::jsonb)
+RETURNING id, at, actor_id, verb, target, detail
+"""

@@ -1,0 +1,291 @@
+"""Next item + submit over HTTP against the production web server and PostgreSQL on this machine.
+
+    python -m bench.labeling --items 1000000 --annotators 32 --seconds 20 [--json]
+
+Annotators without think time, each with a session of their own, ask for the next ranking and submit it. Everything
+runs in a folder of its own that is removed at the end. One cycle is both requests. `server_cpu_ms` counts the web
+server and PostgreSQL with all their processes, not the client.
+"""
+
+import argparse
+import http.client
+import json
+import random
+import shutil
+import statistics
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+SLOTS = 2
+ANSWERS = 4
+PROJECT = "bench"
+
+
+@dataclass
+class Annotator:
+    """One client: its session, and what it measured. Times in seconds."""
+
+    cookie: str
+    csrf: str
+    cycles: list[float] = field(default_factory=list)
+    nexts: list[float] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+    def work(self, host: str, port: int, start: threading.Barrier, seconds: float) -> None:
+        """One cycle to warm up, then as many as fit; ends at the first answer that is not work done."""
+        connection = http.client.HTTPConnection(host, port, timeout=60)
+        try:
+            ready = self._cycle(connection, measured=False)
+            start.wait()
+            end = time.perf_counter() + seconds
+            while ready and time.perf_counter() < end:
+                ready = self._cycle(connection)
+        except (OSError, http.client.HTTPException) as error:
+            self.errors.append(f"connection: {error}")
+            start.abort()
+        finally:
+            connection.close()
+
+    def _cycle(self, connection: http.client.HTTPConnection, *, measured: bool = True) -> bool:
+        began = time.perf_counter()
+        status, work = self._post(connection, f"/api/v1/projects/{PROJECT}/work/rank/next/", {})
+        between = time.perf_counter()
+        if status != 200 or not work:
+            self.errors.append(f"next: {status} {work}")
+            return False
+        letters = [answer["letter"] for answer in work["answers"]]
+        random.shuffle(letters)
+        body = {
+            "lease_token": work["lease_token"],
+            "client_key": str(uuid.uuid4()),
+            "tiers": [[letter] for letter in letters],
+            "unacceptable": [],
+            "active_seconds": 30,
+        }
+        status, answer = self._post(connection, f"/api/v1/work/{work['slot']}/submit/", body)
+        if status != 201:
+            self.errors.append(f"submit: {status} {answer}")
+            return False
+        if measured:
+            self.cycles.append(time.perf_counter() - began)
+            self.nexts.append(between - began)
+        return True
+
+    def _post(self, connection: http.client.HTTPConnection, path: str, body: dict[str, Any]) -> tuple[int, Any]:
+        headers = {"Content-Type": "application/json", "Cookie": self.cookie, "X-CSRFToken": self.csrf}
+        connection.request("POST", path, json.dumps(body), headers)
+        response = connection.getresponse()
+        content = response.read()
+        return response.status, json.loads(content) if content else None
+
+
+def fill(items: int, annotators: int) -> list[Annotator]:
+    """A project with this many open ranking items (two slots, four answers each) and its logged-in people."""
+    from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+    from django.contrib.sessions.backends.db import SessionStore
+    from django.db import connection
+    from django.middleware.csrf import _get_new_csrf_string
+
+    from hone.accounts.models import Membership, Project, User
+    from labeling.models import Batch, Completion, Guideline, Item, Prompt, Slot
+
+    project = Project.objects.create(slug=PROJECT, name="Bench", lease_seconds=300)
+    Guideline.objects.create(
+        project=project, number=1, title="Spec", body="# Spec\n\nBe truthful.", published_at="2026-01-01T00:00Z"
+    )
+    batch = Batch.objects.create(project=project, kind="rank", name="bench")
+    words = "some words that people would read here. " * 6
+    chunk = 20_000
+    for begin in range(0, items, chunk):
+        numbers = range(begin, min(begin + chunk, items))
+        prompts = Prompt.objects.bulk_create(
+            Prompt(
+                project=project,
+                messages=[{"role": "user", "content": f"Question {n}: how does this work, and why?"}],
+                content_hash=f"{n:064x}",
+            )
+            for n in numbers
+        )
+        made = Item.objects.bulk_create(Item(project=project, batch=batch, kind="rank", prompt=p) for p in prompts)
+        # Each text is new: what is kept of one item must not help with the next.
+        Completion.objects.bulk_create(
+            Completion(item=item, index=n, text=f"Answer {n} of item {item.pk}: {words}")
+            for item in made
+            for n in range(ANSWERS)
+        )
+        Slot.objects.bulk_create(
+            Slot(project=project, item=item, kind="rank", index=index, draw=draw)
+            for item in made
+            for draw in [random.random()]
+            for index in range(SLOTS)
+        )
+        print(f"\r{numbers.stop:,} of {items:,} items", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+    people = []
+    for number in range(annotators):
+        user = User.objects.create(username=f"annotator-{number}")
+        Membership.objects.create(project=project, user=user)
+        session = SessionStore()
+        session[SESSION_KEY] = str(user.pk)
+        session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
+        session[HASH_SESSION_KEY] = user.get_session_auth_hash()
+        session.save()
+        token = _get_new_csrf_string()
+        people.append(Annotator(cookie=f"sessionid={session.session_key}; csrftoken={token}", csrf=token))
+    return people
+
+
+def server_processes(roots: list[int]) -> list[psutil.Process]:
+    found = {process.pid: process for pid in roots for process in _tree(pid)}
+    return list(found.values())
+
+
+def _tree(pid: int) -> list[psutil.Process]:
+    try:
+        root = psutil.Process(pid)
+        return [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def cpu_seconds(roots: list[int]) -> dict[int, float]:
+    used = {}
+    for process in server_processes(roots):
+        try:
+            times = process.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        used[process.pid] = times.user + times.system + times.children_user + times.children_system
+    return used
+
+
+def memory_mb(roots: list[int]) -> float:
+    """Proportional set size: PostgreSQL's shared memory counts once."""
+    total = 0
+    for process in server_processes(roots):
+        try:
+            total += process.memory_full_info().pss
+        except psutil.NoSuchProcess:
+            continue
+    return total / 2**20
+
+
+def over_assigned() -> int:
+    """Items with more submissions than places, or with two by one person. The constraints should make it 0."""
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM (SELECT item_id FROM labeling_ranking GROUP BY item_id"
+            " HAVING count(*) > %s OR count(*) > count(DISTINCT author_id)) AS broken",
+            [SLOTS],
+        )
+        return int(cursor.fetchone()[0])
+
+
+def measure(items: int, annotators: int, seconds: float, var: Path) -> dict[str, Any]:
+    """One run: fills the database, starts the web server as in production, and lets the annotators work."""
+    import os
+
+    from hone.supervisor import Supervisor, commands, free_address, wait_for
+
+    supervisor = Supervisor(var=var, environment={"LOG_LEVEL": "WARNING"})
+    try:
+        environment = supervisor.start_services()
+        os.environ.update(environment)
+        os.environ["DJANGO_SETTINGS_MODULE"] = "hone.settings"
+        supervisor.manage("migrate", "--no-input")
+        supervisor.manage("collectstatic", "--no-input", "--verbosity", "0")
+        import django
+
+        django.setup()
+        people = fill(items, annotators)
+        address = free_address("127.0.0.1", 8700)
+        host, port = address.rsplit(":", 1)
+        web = next(command for command in commands(address=address) if command.name == "web")
+        supervisor.run(web)
+        wait_for(lambda: _answers(host, int(port)), seconds=60, what="The web server")
+        postmaster = int((var / "postgres" / "postmaster.pid").read_text().split()[0])
+        roots = [supervisor._children["web"].pid, postmaster]
+        barrier = threading.Barrier(annotators + 1)
+        threads = [threading.Thread(target=p.work, args=(host, int(port), barrier, seconds)) for p in people]
+        for thread in threads:
+            thread.start()
+        barrier.wait()
+        began, before = time.perf_counter(), cpu_seconds(roots)
+        peak = 0.0
+        while any(thread.is_alive() for thread in threads):
+            time.sleep(1)
+            peak = max(peak, memory_mb(roots))
+        took, after = time.perf_counter() - began, cpu_seconds(roots)
+        cycles = sorted(cycle for person in people for cycle in person.cycles)
+        errors = [error for person in people for error in person.errors]
+        for error in errors[:5]:
+            print(error, file=sys.stderr)
+        used = sum(value - before.get(pid, 0.0) for pid, value in after.items())
+        return {
+            "items": items,
+            "annotators": annotators,
+            "cycles": len(cycles),
+            "tasks_per_s": round(len(cycles) / took, 1),
+            "server_cpu_ms": round(1000 * used / max(1, len(cycles)), 2),
+            "p50_ms": _ms(cycles, 50),
+            "p95_ms": _ms(cycles, 95),
+            "p99_ms": _ms(cycles, 99),
+            "next_p50_ms": _ms(sorted(n for person in people for n in person.nexts), 50),
+            "errors": len(errors),
+            "over_assigned": over_assigned(),
+            "rss_mb": round(peak),
+        }
+    finally:
+        supervisor.stop()
+
+
+def _answers(host: str, port: int) -> bool:
+    try:
+        connection = http.client.HTTPConnection(host, port, timeout=2)
+        connection.request("GET", "/health/")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+
+
+def _ms(values: list[float], percent: int) -> float:
+    if len(values) < 2:
+        return 0.0
+    return round(1000 * statistics.quantiles(values, n=100, method="inclusive")[percent - 1], 1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--items", type=int, default=10_000)
+    parser.add_argument("--annotators", type=int, default=32)
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--json", action="store_true", help="print one last line of JSON")
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="hone-bench-"))
+    folder.chmod(0o755)  # as root, PostgreSQL runs as a user of its own
+    try:
+        found = measure(options.items, options.annotators, options.seconds, folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    for name, value in found.items():
+        print(f"{name:>16}  {value:,}")
+    if options.json:
+        print(json.dumps(found))
+    if found["errors"] or found["over_assigned"]:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""What the hand-out statement reads: little, whatever the project holds and whatever the person has done."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from hone.accounts.models import Project, User
+from labeling import assignment, statements
+from labeling.models import Batch, Slot
+from tests import factories
+
+ITEMS, SLOTS = 50_000, 4
+
+FILL = """
+WITH asked AS (
+  INSERT INTO labeling_prompt (project_id, messages, category, language, source, content_hash, simulated, created_at)
+  SELECT %(project)s, '[{"role": "user", "content": "Why?"}]', 'other', 'en', '', n::text, false, now()
+    FROM generate_series(1, %(items)s) AS n RETURNING id
+), made AS (
+  INSERT INTO labeling_item (project_id, batch_id, kind, prompt_id, priority, created_at)
+  SELECT %(project)s, %(batch)s, 'rank', id, 0, now() FROM asked RETURNING id
+)
+INSERT INTO labeling_slot (item_id, project_id, kind, priority, index, draw, state)
+SELECT made.id, %(project)s, 'rank', 0, index, ((made.id * 7919) %% 104729)::float / 104729, 'open'
+  FROM made, generate_series(0, %(slots)s - 1) AS index
+"""
+# One slot of each of the first items of the hand-out order; their other slots stay open.
+DO_FIRST = """
+UPDATE labeling_slot SET state = 'submitted', holder_id = %(user)s, submitted_at = now() - (1 - draw) * interval '1 day'
+ WHERE id IN (SELECT id FROM labeling_slot WHERE index = 0 ORDER BY draw LIMIT %(done)s)
+"""
+
+
+def fill(project: Project) -> None:
+    batch = Batch.objects.create(project=project, kind="rank", name="many")
+    with connection.cursor() as cursor:
+        cursor.execute(FILL, {"project": project.pk, "batch": batch.pk, "items": ITEMS, "slots": SLOTS})
+        cursor.execute("ANALYZE labeling_prompt, labeling_item, labeling_slot")
+
+
+def plan_of(project: Project, user: User, kind: str = "rank") -> dict[str, Any]:
+    """The plan as it ran, for parameters that the plan does not know."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+        sql = statements.TAKE[kind]
+        for number, name in enumerate(("user", "project"), start=1):
+            sql = sql.replace(f"%({name})s", f"${number}")
+        cursor.execute("DEALLOCATE ALL")
+        cursor.execute(f"PREPARE take (bigint, bigint) AS {sql}")
+        cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE take ({user.pk}, {project.pk})")
+        [found] = cursor.fetchone()
+    return (json.loads(found) if isinstance(found, str) else found)[0]["Plan"]
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for part in plan.get("Plans", ()):
+        yield from nodes(part)
+
+
+def ran(plan: dict[str, Any]) -> list[dict[str, Any]]:
+    return [node for node in nodes(plan) if node["Actual Loops"]]
+
+
+def buffers(plan: dict[str, Any]) -> int:
+    """8 KiB pages that were looked at."""
+    return plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+
+
+@pytest.mark.django_db
+def test_two_hundred_thousand_slots_cost_one_walk_into_the_index(
+    project: Project, contractor: User, reviewer: User
+) -> None:
+    fill(project)
+    plan = plan_of(project, contractor)
+    slots = [node for node in ran(plan) if node.get("Relation Name") == "labeling_slot"]
+    assert "slot_next_open" in {node.get("Index Name") for node in slots}
+    assert "Seq Scan" not in {node["Node Type"] for node in slots}
+    # The only sort is that of the person's own drafts.
+    assert sum(node["Actual Rows"] for node in ran(plan) if node["Node Type"] == "Sort") == 0
+    fresh = buffers(plan)
+    assert fresh < 100
+
+    with connection.cursor() as cursor:
+        cursor.execute(DO_FIRST, {"user": contractor.pk, "done": 5_000})
+        cursor.execute("ANALYZE labeling_slot")
+    assert buffers(plan_of(project, contractor)) < fresh + 40
+    # What they left open at the front is the next person's.
+    theirs = assignment.next_slot(project=project, user=reviewer, kind="rank")
+    mine = assignment.next_slot(project=project, user=contractor, kind="rank")
+    assert theirs is not None and mine is not None and theirs.draw < mine.draw
+
+
+@pytest.mark.django_db
+class TestOrder:
+    def submit_all(self, project: Project, user: User, number: int) -> list[Slot]:
+        return [factories.submit_next(project, user) for _ in range(number)]
+
+    def test_a_person_goes_on_behind_their_last_item(self, project: Project, contractor: User) -> None:
+        factories.make_batch(project, items=6, slots=2)
+        done = self.submit_all(project, contractor, 6)
+        assert [slot.draw for slot in done] == sorted(slot.draw for slot in done)
+        assert len({slot.item_id for slot in done}) == 6
+        assert assignment.next_slot(project=project, user=contractor, kind="rank") is None
+
+    def test_what_was_freed_before_it_comes_after_the_rest(
+        self, project: Project, contractor: User, reviewer: User
+    ) -> None:
+        factories.make_batch(project, items=3)
+        first = assignment.next_slot(project=project, user=reviewer, kind="rank")
+        assert first is not None
+        done = self.submit_all(project, contractor, 1)
+        assignment.release(first)
+        done += self.submit_all(project, contractor, 2)
+        assert [slot.pk for slot in done][-1] == first.pk
+
+    def test_an_urgent_item_comes_before_what_follows(self, project: Project, contractor: User) -> None:
+        factories.make_batch(project, items=4)
+        self.submit_all(project, contractor, 1)
+        urgent = factories.make_batch(project, items=1)
+        Slot.objects.filter(item__batch=urgent).update(priority=3, draw=0)
+        assert self.submit_all(project, contractor, 1)[0].item.batch_id == urgent.pk
+        assert self.submit_all(project, contractor, 1)[0].item.batch_id != urgent.pk
+
+    def test_an_item_that_they_began_comes_first_of_all(
+        self, project: Project, contractor: User, reviewer: User
+    ) -> None:
+        factories.make_batch(project, items=5)
+        slot = assignment.next_slot(project=project, user=contractor, kind="rank")
+        assert slot is not None
+        slot.item.drafts.create(author=contractor, content={"tiers": [["A"]]})
+        assignment.release(slot)
+        Slot.objects.exclude(pk=slot.pk).update(priority=9)
+        urgent = assignment.next_slot(project=project, user=reviewer, kind="rank")
+        again = assignment.next_slot(project=project, user=contractor, kind="rank")
+        assert urgent is not None and urgent.priority == 9
+        assert again is not None and again.pk == slot.pk
+
+    def test_their_own_lease_that_ran_out_is_theirs_again_with_a_new_token(
+        self, project: Project, contractor: User
+    ) -> None:
+        factories.make_batch(project, items=5)
+        slot = assignment.next_slot(project=project, user=contractor, kind="rank")
+        assert slot is not None and slot.lease_expires_at is not None
+        Slot.objects.filter(pk=slot.pk).update(lease_expires_at=slot.leased_at)
+        newer = factories.make_guideline(project)
+        again = assignment.next_slot(project=project, user=contractor, kind="rank")
+        assert again is not None and again.pk == slot.pk and again.lease_token != slot.lease_token
+        assert again.guideline == newer and Slot.objects.get(pk=slot.pk).guideline == newer
+        assert again.lease_expires_at is not None and again.lease_expires_at > slot.lease_expires_at
