@@ -42,7 +42,7 @@ def statistics(project: Project, users: Iterable[User]) -> dict[int, dict[str, A
     for kind, model in (("rank", Ranking), ("write", Demonstration)):
         # Imported conversations are nobody's work here.
         own = Q(slot__isnull=False, project=project, author__in=chosen, retraction=None)
-        rows = (
+        rows: Any = (
             model._default_manager.filter(own)
             .order_by()
             .values("author")
