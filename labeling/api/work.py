@@ -18,6 +18,7 @@ from hone.markdown import render
 from labeling import assignment, checks, guidelines, responses, statements
 from labeling.api import serializers
 from labeling.messages import clean_text
+from labeling.models import Slot
 from labeling.work import payload
 
 REFUSED = {400: serializers.RefusedSerializer}
@@ -134,16 +135,18 @@ class CheckView(Checked):
     )
     def post(self, request: Request, slot_id: int) -> Response:
         """What the project's rules say about a conversation that is being written; submit asks the same again."""
-        slot = check_slot(request, slot_id)
+        project = check_slot(request, slot_id)
         # Answers show prompts of the project, so only whoever holds the item is told.
-        if slot.kind != "write" or slot.holder_id != request.user.pk:
+        held = Slot.objects.select_related("item__prompt").filter(pk=slot_id, kind="write", holder=request.user.pk)
+        slot = held.first()
+        if slot is None:
             return lease_lost()
         messages = [
             {"role": turn.get("role", ""), "content": clean_text(turn.get("content", ""))}
             for turn in self.read(request)["messages"]
         ]
         prompt = slot.item.prompt
-        found = checks.run(project=slot.project, messages=messages, given=len(prompt.messages) if prompt else 0)
+        found = checks.run(project=project, messages=messages, given=len(prompt.messages) if prompt else 0)
         return Response({"findings": checks.shown(found)})
 
 

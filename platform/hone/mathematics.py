@@ -91,10 +91,8 @@ def _brackets(state: StateInline, silent: bool) -> bool:
     end = source.find(closing, start + 2, min(state.posMax, start + 2 + LONGEST + 2))
     if end < 0 or not source[start + 2 : end].strip():
         return False
-    # \[ is also how Markdown writes a bracket that is none of its own.
-    if opening == r"\[" and (
-        source[:start].rpartition("\n")[2].strip() or source[end + 2 :].partition("\n")[0].strip()
-    ):
+    # \[ is also how Markdown writes a bracket that is none of its own: \[citation needed\].
+    if opening == r"\[" and not _TEX.search(source, start + 2, end):
         return False
     if not silent:
         token = state.push("math_inline" if opening == r"\(" else "math_inline_double", "math", 0)

@@ -9,7 +9,7 @@ from rest_framework.test import APIClient
 
 from hone.accounts.models import Project, User
 from labeling.api.urls import urlpatterns
-from labeling.models import QualityReport, Slot
+from labeling.models import QualityReport, Slot, WritingRules
 from labeling.quality import measuring
 from tests import factories
 
@@ -98,6 +98,12 @@ def test_answers_have_the_keys_that_the_schema_names(
     check("post", f"{OF_SLOT}submit/", 409, {**answer, "client_key": str(uuid.uuid4())}, slot=slot)
     assert not Slot.objects.filter(state="leased").exists()
     check("post", OF_PROJECT + "work/{kind}/next/", 204)
+    WritingRules.objects.create(project=project, personal="warn")
+    factories.make_batch(project, "write")
+    slot = api.post("/api/v1/projects/alpha/work/write/next/").json()["slot"]
+    said = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "jane@acme.com"}]
+    check("post", f"{OF_SLOT}check/", 200, {"messages": said}, slot=slot)
+    check("post", f"{OF_SLOT}check/", 400, {"messages": 1}, slot=slot)
     check("post", "/api/v1/preview/", 200, {"text": "*a*"})
     check("post", "/api/v1/preview/", 400, {})
     measuring.measure(QualityReport.objects.create(project=project).pk)
