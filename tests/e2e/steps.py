@@ -43,8 +43,9 @@ def expire(slot: Slot) -> None:
 
 
 def lose(slot: Slot, to: User) -> None:
-    """The lease runs out and somebody else takes the slot."""
+    """The lease runs out, the tick frees it, and somebody else takes the slot."""
     expire(slot)
+    assignment.free_expired()
     taken = assignment.next_slot(project=slot.project, user=to, kind=slot.kind)
     assert taken is not None and taken.pk == slot.pk
 
