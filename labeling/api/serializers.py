@@ -1,6 +1,8 @@
 """Shapes of requests and answers. Rules about content live in labeling.responses, not here."""
 
+from django.core.validators import ProhibitNullCharactersValidator
 from rest_framework import serializers
+from rest_framework.validators import ProhibitSurrogateCharactersValidator
 
 from hone.accounts.models import Project
 from labeling.export import annotator
@@ -92,9 +94,18 @@ class SubmitSerializer(LeaseSerializer):
     active_seconds = serializers.IntegerField(required=False, default=0)
 
 
+class AnyText(serializers.CharField):
+    """A text as it was typed. NUL and lone surrogates are cleaned away later, as at submit, and no reason to refuse."""
+
+    def __init__(self) -> None:
+        super().__init__(allow_blank=True, trim_whitespace=False)
+        refusing = (ProhibitNullCharactersValidator, ProhibitSurrogateCharactersValidator)
+        self.validators = [check for check in self.validators if not isinstance(check, refusing)]
+
+
 class CheckSerializer(serializers.Serializer):
     messages = serializers.ListField(
-        child=serializers.DictField(child=serializers.CharField(allow_blank=True, trim_whitespace=False)),
+        child=serializers.DictField(child=AnyText()),
         max_length=400,
         help_text="the whole conversation as it stands, unfinished perhaps",
     )

@@ -16,8 +16,9 @@ ITEMS, SLOTS = 50_000, 4
 
 FILL = """
 WITH asked AS (
-  INSERT INTO labeling_prompt (project_id, messages, category, language, source, content_hash, simulated, created_at)
-  SELECT %(project)s, '[{"role": "user", "content": "Why?"}]', 'other', 'en', '', n::text, false, now()
+  INSERT INTO labeling_prompt
+    (project_id, messages, category, language, source, content_hash, simulated, is_banded, created_at)
+  SELECT %(project)s, '[{"role": "user", "content": "Why?"}]', 'other', 'en', '', n::text, false, true, now()
     FROM generate_series(1, %(items)s) AS n RETURNING id
 ), made AS (
   INSERT INTO labeling_item (project_id, batch_id, kind, prompt_id, priority, created_at)
