@@ -267,4 +267,6 @@ def test_a_contractor_is_told_that_the_managers_pages_are_not_open(
     expect(page.get_by_role("heading", level=1)).to_have_text("Your projects")
     expect(page.get_by_role("link", name="Alpha")).to_be_visible()
     page.goto("/p/alpha/")
-    expect(page.get_by_role("navigation", name="Project").get_by_role("link")).to_have_text(["Overview", "Guideline"])
+    expect(page.get_by_role("navigation", name="Project").get_by_role("link")).to_have_text(
+        ["Overview", "Guideline", "My work"]
+    )
