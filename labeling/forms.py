@@ -62,10 +62,10 @@ class MemberForm(forms.Form):
 
 
 class MemberSwitchForm(forms.Form):
-    """The buttons beside a member: take out, let in again."""
+    """The buttons beside a member: remove, let in again."""
 
     member = forms.ModelChoiceField(Membership.objects.none())
-    action = forms.ChoiceField(choices=[("deactivate", _("Take out")), ("activate", _("Let in again"))])
+    action = forms.ChoiceField(choices=[("deactivate", _("Remove")), ("activate", _("Let in again"))])
 
     def __init__(self, *args: Any, project: Project, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -27,7 +27,8 @@ from playwright.sync_api import (
 )
 from pytest_django.live_server_helper import LiveServer
 
-from hone.accounts.models import User
+from hone.accounts.models import Project, User
+from tests import factories
 from tests.e2e.steps import DESK, WAIT_MS, OpenPage
 
 # Headers and body leave the test server as two small packets: without this each answer waits 40 ms for the first's ACK.
@@ -174,3 +175,13 @@ def open_page(browser: Browser, live_server: LiveServer, requests: Requests, pro
         context.close()
     requests.wait_for_none()
     assert not problems.unexpected(), "\n".join(["the browser had problems:", *problems.unexpected()])
+
+
+@pytest.fixture
+def write_page(open_page: OpenPage, project: Project, contractor: User) -> Page:
+    """The write page with one item of its own, and a clock that the test moves."""
+    factories.make_batch(project, "write")
+    page = open_page(contractor)
+    page.clock.install()
+    page.goto("/p/alpha/write/")
+    return page

@@ -6,11 +6,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from hone.accounts.models import Project, User
+from hone.accounts.models import User
 from labeling.models import Draft, Slot
-from tests import factories
 from tests.e2e.conftest import Problems
-from tests.e2e.steps import OpenPage, eventually, expect_saved, lose
+from tests.e2e.steps import eventually, expect_saved, lose
 
 pytestmark = pytest.mark.browser
 
@@ -18,13 +17,9 @@ CHANGED = "Not saved yet"
 
 
 @pytest.fixture
-def page(open_page: OpenPage, project: Project, contractor: User) -> Page:
+def page(write_page: Page) -> Page:
     """The write page with nothing typed yet."""
-    factories.make_batch(project, "write")
-    page = open_page(contractor)
-    page.clock.install()
-    page.goto("/p/alpha/write/")
-    return page
+    return write_page
 
 
 def response(page: Page) -> Any:

@@ -16,15 +16,11 @@ TEXT = "An answer that took an hour."
 
 
 @pytest.fixture
-def page(open_page: OpenPage, project: Project, contractor: User) -> Page:
+def page(write_page: Page) -> Page:
     """The write page with a saved draft."""
-    factories.make_batch(project, "write")
-    page = open_page(contractor)
-    page.clock.install()
-    page.goto("/p/alpha/write/")
-    page.get_by_label("Response").fill(TEXT)
-    expect_saved(page)
-    return page
+    write_page.get_by_label("Response").fill(TEXT)
+    expect_saved(write_page)
+    return write_page
 
 
 def ask_the_server(page: Page) -> None:

@@ -2,6 +2,7 @@
 // rank.js and write.js give it what to read and what to send.
 import { ApiError, Offline, work as api } from "./api.js";
 import { Autosave } from "./autosave.js";
+import { newKey } from "./client-key.js";
 import { Clock } from "./clock.js";
 import { drop, keep, kept } from "./kept.js";
 import { Lease } from "./lease.js";
@@ -264,16 +265,6 @@ export class Session {
     find("skip").disabled = this.gone;
     this.onChange?.();
   }
-}
-
-// crypto.randomUUID exists only on https and localhost; a team's first trial often runs on plain http.
-function newKey() {
-  if (crypto.randomUUID) return crypto.randomUUID();
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  bytes[6] = (bytes[6] & 0x0f) | 0x40;
-  bytes[8] = (bytes[8] & 0x3f) | 0x80;
-  const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
 }
 
 // The server's sentences end with a stop; inside one of ours they go on.
