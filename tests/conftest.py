@@ -4,11 +4,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from rest_framework.test import APIClient
 
 from hone.accounts.models import Project, User
 from tests import factories
+
+# On a loaded machine one example may take long; how long tests may take is pytest-timeout's matter.
+hypothesis.settings.register_profile("hone", deadline=None)
+hypothesis.settings.load_profile("hone")
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
