@@ -55,7 +55,7 @@ def test_alpaca_input_follows_the_instruction(project: Project, manager: User) -
 
 def test_a_json_list_and_gzip_are_sniffed(project: Project, manager: User) -> None:
     rows = json.dumps([{"prompt": "One?"}, {"prompt": "Two?"}], indent=1).encode()
-    assert load(project, manager, io.BytesIO(gzip.compress(rows))).created == 2
+    assert load(project, manager, io.BytesIO(gzip.compress(rows, mtime=0))).created == 2
 
 
 def test_repeats_in_the_file_and_the_project_are_counted(project: Project, manager: User) -> None:
@@ -94,8 +94,8 @@ def test_language_is_found_and_may_be_given(project: Project, manager: User) -> 
         (b'{"messages": [{"role": {"a": 1}, "content": "x"}]}', 1, "needs a role and a text"),
         (b"", 1, "holds no rows"),
         (b'[{"prompt": "a"},', 1, "not valid JSON"),
-        (gzip.compress(b'{"prompt": "a"}\n' * 50)[:-12], 1, "damaged"),
-        (gzip.compress(b'{"prompt": "a"}\n' * 50)[:12] + b"\xff" * 40, 1, "damaged"),
+        (gzip.compress(b'{"prompt": "a"}\n' * 50, mtime=0)[:-12], 1, "damaged"),
+        (gzip.compress(b'{"prompt": "a"}\n' * 50, mtime=0)[:12] + b"\xff" * 40, 1, "damaged"),
         (b"\x1f\x8b\xff\xff", 1, "damaged"),
     ],
 )
@@ -143,7 +143,7 @@ def test_what_is_too_large_is_refused_before_it_is_read_whole(
     monkeypatch.setattr(reading, "LINE_BYTES", 2000)
     monkeypatch.setattr(reading, "LIST_BYTES", 8000)
     monkeypatch.setattr(reading, "FILE_BYTES", 20_000)
-    file = io.BytesIO(gzip.compress(content) if packed else content)
+    file = io.BytesIO(gzip.compress(content, mtime=0) if packed else content)
     with pytest.raises(ImportRefused) as refused:
         load(project, manager, file)
     fault = refused.value.faults[0]
