@@ -94,50 +94,50 @@ def fill(items: int, annotators: int) -> list[Annotator]:
     from django.db import connection
     from django.middleware.csrf import _get_new_csrf_string
 
+    from bench.filling import multiply
     from hone.accounts.models import Membership, Project, User
-    from labeling.models import Batch, Completion, Guideline, Item, Prompt, Slot
+    from labeling.batches import NewItem, open_batch
+    from labeling.models import Guideline, Prompt
 
     project = Project.objects.create(slug=PROJECT, name="Bench", lease_seconds=300)
     Guideline.objects.create(
         project=project, number=1, title="Spec", body="# Spec\n\nBe truthful.", published_at="2026-01-01T00:00Z"
     )
-    batch = Batch.objects.create(project=project, kind="rank", name="bench")
-    words = "some words that people would read here. " * 6
-    chunk = 20_000
-    for begin in range(0, items, chunk):
-        numbers = range(begin, min(begin + chunk, items))
-        prompts = Prompt.objects.bulk_create(
-            Prompt(
-                project=project,
-                messages=[{"role": "user", "content": f"Question {n}: how does this work, and why?"}],
-                content_hash=f"{n:064x}",
-            )
-            for n in numbers
-        )
-        made = Item.objects.bulk_create(Item(project=project, batch=batch, kind="rank", prompt=p) for p in prompts)
-        # Each text is new: what is kept of one item must not help with the next.
-        Completion.objects.bulk_create(
-            Completion(item=item, index=n, text=f"Answer {n} of item {item.pk}: {words}")
-            for item in made
-            for n in range(ANSWERS)
-        )
-        Slot.objects.bulk_create(
-            Slot(project=project, item=item, kind="rank", index=index, draw=draw)
-            for item in made
-            for draw in [random.random()]
-            for index in range(SLOTS)
-        )
-        print(f"\r{numbers.stop:,} of {items:,} items", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
+    # One item through Django, the others after its pattern. Each text is new: what the server keeps of one item must
+    # not help with the next.
+    text = "some words that people would read here. " * 6
+    prompt = Prompt.objects.create(project=project, messages=[{"role": "user", "content": "0"}], content_hash="first")
+    new = NewItem(prompt=prompt, answers=[f"Answer {n}: {text}" for n in range(ANSWERS)])
+    batch = open_batch(project=project, kind="rank", name="bench", items=[new], slots_per_item=SLOTS)
+    item = batch.items.get()
+    multiply(
+        prompt,
+        f"SELECT n FROM generate_series(1, {items - 1}) AS n",
+        messages="""jsonb_build_array(jsonb_build_object('role', 'user', 'content',
+                      'Question ' || n || ': how does this work, and why?'))""",
+        content_hash="lpad(to_hex(n), 64, '0')",
+    )
+    multiply(
+        item,
+        f"SELECT id AS new FROM labeling_prompt WHERE project_id = {project.pk} AND id <> {prompt.pk}",
+        prompt_id="new",
+    )
+    rest = f"SELECT id AS new, random() AS drawn FROM labeling_item WHERE project_id = {project.pk} AND id <> {item.pk}"
+    for completion in item.completions.all():
+        multiply(completion, rest, item_id="new", text="template.text || ' Item ' || new")
     with connection.cursor() as cursor:
-        cursor.execute("ANALYZE")
+        cursor.execute(f"CREATE TEMP TABLE bench_items AS {rest}")
+    for slot in item.slots.all():  # an item's slots share their draw
+        multiply(slot, "SELECT * FROM bench_items", item_id="new", draw="drawn")
+    with connection.cursor() as cursor:
+        cursor.execute("VACUUM ANALYZE")  # as autovacuum has done to a project that grew slowly
     people = []
     for number in range(annotators):
         user = User.objects.create(username=f"annotator-{number}")
         Membership.objects.create(project=project, user=user)
         session = SessionStore()
         session[SESSION_KEY] = str(user.pk)
-        session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
+        session[BACKEND_SESSION_KEY] = "hone.accounts.backends.Backend"
         session[HASH_SESSION_KEY] = user.get_session_auth_hash()
         session.save()
         token = _get_new_csrf_string()

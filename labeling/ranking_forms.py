@@ -13,8 +13,10 @@ from typing import Any
 from django.db import transaction
 from django.utils.translation import gettext as _
 
+from hone import prepared
 from hone.accounts.models import Project, User
 from hone.audit.models import record
+from labeling import statements
 from labeling.messages import clean_json
 from labeling.models import RankingForm
 from labeling.models.ranking_form import Reason
@@ -61,8 +63,9 @@ def is_plain(form: Form) -> bool:
 
 def of(project: Project) -> Form | None:
     """The form under which the project's answers are ranked now; None where people give an order alone."""
-    row = RankingForm.objects.filter(project=project).first()
-    return None if row is None or is_plain(row.content()) else row.content()
+    found = prepared.row(statements.RANKING_FORM, {"project": project.pk})
+    content = prepared.instance(RankingForm, found).content() if found else plain()
+    return None if is_plain(content) else content
 
 
 @transaction.atomic

@@ -22,7 +22,6 @@ from labeling.checks import duplicates
 from labeling.messages import MessagesError, check_messages, clean_json, clean_text, content_hash
 from labeling.models import (
     Category,
-    Comparison,
     Demonstration,
     Draft,
     Prompt,
@@ -224,20 +223,16 @@ def _write_ranking(*, slot: Slot, user: User, client_key: uuid.UUID, answer: dic
         client_key=client_key,
     )
     completion_ids = {completion.index: completion.pk for completion in item.completions.all()}
-    Comparison.objects.bulk_create(
-        Comparison(
-            ranking=ranking,
-            project=slot.project,
-            prompt=item.prompt,
-            chosen_id=completion_ids[preference.chosen],
-            rejected_id=completion_ids[preference.rejected],
-            margin=preference.margin,
-            chosen_acceptable=preference.chosen_acceptable,
-            rejected_acceptable=preference.rejected_acceptable,
-            simulated=user.is_simulated,
-        )
-        for preference in comparisons.from_ranking(tiers, unacceptable)
-    )
+    pairs = comparisons.from_ranking(tiers, unacceptable)
+    columns = {
+        "chosen": [completion_ids[pair.chosen] for pair in pairs],
+        "rejected": [completion_ids[pair.rejected] for pair in pairs],
+        "margin": [pair.margin for pair in pairs],
+        "chosen_acceptable": [pair.chosen_acceptable for pair in pairs],
+        "rejected_acceptable": [pair.rejected_acceptable for pair in pairs],
+    }
+    same = {"ranking": ranking.pk, "project": slot.project.pk, "prompt": item.prompt.pk, "simulated": user.is_simulated}
+    prepared.rows(statements.COMPARE, {**same, **columns})
     return ranking
 
 

@@ -116,9 +116,20 @@ WITH dropped AS (DELETE FROM labeling_draft WHERE item_id = %(item)s AND author_
 UPDATE labeling_slot SET state = 'submitted', submitted_at = statement_timestamp() WHERE id = %(slot)s
 """
 
+# The comparisons of one ranking: arrays of one length, with an entry a comparison.
+COMPARE = """
+INSERT INTO labeling_comparison (ranking_id, project_id, prompt_id, simulated, chosen_id, rejected_id, margin,
+                                 chosen_acceptable, rejected_acceptable)
+SELECT %(ranking)s, %(project)s, %(prompt)s, %(simulated)s, pair.*
+  FROM unnest(%(chosen)s::bigint[], %(rejected)s::bigint[], %(margin)s::smallint[],
+              %(chosen_acceptable)s::boolean[], %(rejected_acceptable)s::boolean[]) AS pair
+"""
+
 WROTE_FOR = "SELECT id FROM labeling_demonstration WHERE prompt_id = %(prompt)s AND author_id = %(user)s LIMIT 1"
 
 DRAFT = "SELECT content, saved_at FROM labeling_draft WHERE item_id = %(item)s AND author_id = %(user)s"
+
+RANKING_FORM = "SELECT scales, flags, strength, ties, reason FROM labeling_rankingform WHERE project_id = %(project)s"
 
 # The project of a slot and the person's role in it, for access.admit.
 PROJECT_OF_SLOT = """

@@ -164,7 +164,7 @@ def open_page(browser: Browser, live_server: LiveServer, requests: Requests, pro
         problems.watch(context, live_server.url)
         if user:
             client = Client()
-            client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+            client.force_login(user, backend="hone.accounts.backends.Backend")
             context.add_cookies(
                 [{"name": "sessionid", "value": client.cookies["sessionid"].value, "url": live_server.url}]
             )
