@@ -9,6 +9,8 @@ LOCKED := $(PIP) --no-deps --require-hashes
 MODEL ?= smollm2
 PROMPTS ?=
 ADDRESS ?= 127.0.0.1:8000
+# Processes that share the tests; each has a database of its own.
+JOBS ?= 2
 # Where pip finds another torch build (an index of CPU or CUDA wheels); empty means pip's own setting.
 TORCH_INDEX ?=
 
@@ -69,10 +71,10 @@ check: install-dev
 	$(BIN)/mypy platform/hone labeling training bench
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 test-fast: check
-	$(BIN)/python -m pytest -m "not slow and not browser"
+	$(BIN)/python -m pytest -n $(JOBS) -m "not slow and not browser"
 
 format: install-dev
 	$(BIN)/ruff check --fix .

@@ -2,7 +2,7 @@
 
 Bands after Broder (1997) and Leskovec et al., "Mining of Massive Datasets", chapter 3: prompts whose shingles overlap
 by a share s have one of B bands of R values in common with a probability of 1 - (1 - s^R)^B. A look-up reads B short
-ranges of one index, however many prompts there are. Sizes were measured: docs/decisions/0012-writing-checks.md.
+ranges of one index, however many prompts there are. Sizes were measured: docs/decisions/0025-writing-checks.md.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
 """Whether a response is in the language of its prompt.
 
 py3langid (naive Bayes over byte n-grams) decides; what it got right on short texts, and why it is asked only above
-these lengths, is in docs/decisions/0012-writing-checks.md.
+these lengths, is in docs/decisions/0025-writing-checks.md.
 """
 
 import re
