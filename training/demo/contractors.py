@@ -1,11 +1,10 @@
 """Scripted contractors: they log in and work through the same HTTP endpoints as the browser's pages.
 
 Their accounts are marked `simulated`, and so is every row that they make. They write the demonstrations that the
-examples ship, and rank by `score` below: a stated rule on the text alone, which is not the trained reward model.
+examples ship, and rank by `training.demo.judging`.
 """
 
 import random
-import re
 import threading
 import uuid
 from dataclasses import dataclass
@@ -14,72 +13,12 @@ from typing import Any
 import httpx
 
 from labeling.messages import content_hash
+from training.demo import judging
 
-# Two answers whose scores lie closer than this are a tie to a scripted contractor.
-TIE = 0.05
-# Below this an answer is unacceptable: empty, or mostly repeating itself.
-UNACCEPTABLE = -1.0
 # How often an idle contractor asks for work: seldom, since the trainers need the cores.
 IDLE_SECONDS = 2.0
-
-
-def score(*, prompt: str, answer: str) -> float:
-    """The rule by which a scripted contractor ranks; higher is better.
-
-    +1 for the prompt's language, +0.5 for ending a sentence, up to +1 for taking up the prompt's words, up to +0.5
-    for 15 to 80 words, minus 3 times the share of repeated word triples. An empty answer scores -10.
-    """
-    words = _words(answer)
-    if not words:
-        return -10.0
-    asked = {word for word in _words(prompt) if len(word) > 3 or _is_han(word)}
-    taken_up = len(asked & set(words)) / max(1, min(len(asked), 8))
-    triples = list(zip(words, words[1:], words[2:], strict=False))
-    repeated = 1 - len(set(triples)) / len(triples) if triples else 0.0
-    length = 1.0 if 15 <= len(words) <= 80 else max(0.0, 1 - abs(len(words) - 40) / 60)
-    return (
-        1.0 * (_is_chinese(prompt) == _is_chinese(answer))
-        + 0.5 * (answer.rstrip()[-1:] in '.!?。！？)）”"`:：')
-        + 1.0 * min(1.0, taken_up)
-        + 0.5 * length
-        - 3.0 * repeated
-    )
-
-
-def _words(text: str) -> list[str]:
-    """Lower-case words; each Chinese character counts as one."""
-    return re.findall(r"[\u4e00-\u9fff]|[^\W\u4e00-\u9fff]+", text.lower())
-
-
-def _is_han(word: str) -> bool:
-    return "\u4e00" <= word[0] <= "\u9fff"
-
-
-def _is_chinese(text: str) -> bool:
-    words = _words(text)
-    return bool(words) and sum(_is_han(word) for word in words) > 0.3 * len(words)
-
-
-def rank(
-    *, prompt: str, answers: dict[str, str], noise: random.Random, spread: float = 0.15
-) -> tuple[list[list[str]], list[str]]:
-    """Tiers of letters from best to worst, and the unacceptable letters.
-
-    Each contractor adds a little noise of their own, so that they sometimes disagree as people do.
-    """
-    scores = {letter: score(prompt=prompt, answer=text) + noise.gauss(0, spread) for letter, text in answers.items()}
-    unacceptable = sorted(letter for letter, value in scores.items() if value < UNACCEPTABLE)
-    tiers: list[list[str]] = []
-    last = 0.0
-    for letter in sorted(scores, key=lambda one: -scores[one]):
-        if letter in unacceptable:
-            continue
-        if tiers and last - scores[letter] < TIE:
-            tiers[-1].append(letter)
-        else:
-            tiers.append([letter])
-        last = scores[letter]
-    return tiers, unacceptable
+# Each contractor adds noise of their own to the scores, so that they sometimes disagree as people do.
+NOISE = 0.15
 
 
 @dataclass(frozen=True)
@@ -184,6 +123,8 @@ class Contractor(threading.Thread):
 
     def _ranked(self, work: dict[str, Any]) -> dict[str, Any]:
         prompt = work["prompt"]["messages"][-1]["content"]
-        answers = {answer["letter"]: answer["text"] for answer in work["answers"]}
-        tiers, unacceptable = rank(prompt=prompt, answers=answers, noise=self.noise)
-        return {"tiers": tiers, "unacceptable": unacceptable}
+        scores = {
+            answer["letter"]: judging.score(prompt=prompt, answer=answer["text"]) + self.noise.gauss(0, NOISE)
+            for answer in work["answers"]
+        }
+        return judging.judged(scores=scores, form=work["form"])
