@@ -9,7 +9,7 @@ def multiply(template: models.Model, rows: str, **columns: str) -> int:
     `columns` maps a column to the SQL that it gets instead of the template's value. The template's row stays.
     """
     table = template._meta.db_table
-    names = [field.column for field in template._meta.concrete_fields if not field.primary_key]
+    names = [str(field.column) for field in template._meta.concrete_fields if not field.primary_key]
     values = [columns.pop(name, f"template.{name}") for name in names]
     assert not columns, f"{table} has no {', '.join(columns)}"
     with connection.cursor() as cursor:
