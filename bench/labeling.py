@@ -95,10 +95,10 @@ def fill(items: int, annotators: int) -> list[Annotator]:
     from django.middleware.csrf import _get_new_csrf_string
 
     from hone.accounts.models import Membership, Project, User
-    from labeling.models import Batch, Completion, Guideline, Item, Prompt, Slot
+    from labeling.models import Batch, Completion, Guideline, GuidelineReading, Item, Prompt, Slot
 
     project = Project.objects.create(slug=PROJECT, name="Bench", lease_seconds=300)
-    Guideline.objects.create(
+    guideline = Guideline.objects.create(
         project=project, number=1, title="Spec", body="# Spec\n\nBe truthful.", published_at="2026-01-01T00:00Z"
     )
     batch = Batch.objects.create(project=project, kind="rank", name="bench")
@@ -135,6 +135,7 @@ def fill(items: int, annotators: int) -> list[Annotator]:
     for number in range(annotators):
         user = User.objects.create(username=f"annotator-{number}")
         Membership.objects.create(project=project, user=user)
+        GuidelineReading.objects.create(user=user, guideline=guideline, confirmed_at=guideline.published_at)
         session = SessionStore()
         session[SESSION_KEY] = str(user.pk)
         session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
