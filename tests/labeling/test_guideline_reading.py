@@ -19,7 +19,7 @@ NEXT = "/api/v1/projects/alpha/work/rank/next/"
 QUIZ = {
     "pass_percent": 100,
     "questions": [
-        {"text": "Truth?", "several": False, "options": ["Never invent", "Invent"], "right": [0], "explanation": "Rule 1"},
+        {"text": "Truth?", "several": False, "options": ["Never", "Invent"], "right": [0], "explanation": "Rule 1"},
         {"text": "Tone?", "several": True, "options": ["Kind", "Rude", "Calm"], "right": [0, 2], "explanation": ""},
     ],
 }  # fmt: skip
