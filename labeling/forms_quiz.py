@@ -16,7 +16,11 @@ _EMPTY: dict[str, Any] = {"text": "", "several": False, "options": [], "right": 
 
 
 class QuestionRow(forms.Form):
-    text = forms.CharField(label=_("Question"), required=False, widget=forms.Textarea(attrs={"rows": 2}))
+    text = forms.CharField(
+        label=_("Question"),
+        widget=forms.Textarea(attrs={"rows": 2}),
+        error_messages={"required": _("Write the question.")},
+    )
     several = forms.BooleanField(label=_("Several answers may be right"), required=False)
     explanation = forms.CharField(
         label=_("Explanation"),
@@ -133,5 +137,5 @@ class QuizEditor:
                 self.mark.add_error("pass_percent", fault.sentence)
         elif fault.field == "options":
             self.rows[fault.question].option_faults.append(fault.sentence)
-        else:
+        elif not self.rows[fault.question].has_error(fault.field):
             self.rows[fault.question].add_error(fault.field, fault.sentence)
