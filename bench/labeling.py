@@ -97,10 +97,10 @@ def fill(items: int, annotators: int) -> list[Annotator]:
     from bench.filling import multiply
     from hone.accounts.models import Membership, Project, User
     from labeling.batches import NewItem, open_batch
-    from labeling.models import Guideline, Prompt
+    from labeling.models import Guideline, GuidelineReading, Prompt
 
     project = Project.objects.create(slug=PROJECT, name="Bench", lease_seconds=300)
-    Guideline.objects.create(
+    guideline = Guideline.objects.create(
         project=project, number=1, title="Spec", body="# Spec\n\nBe truthful.", published_at="2026-01-01T00:00Z"
     )
     # One item through Django, the others after its pattern. Each text is new: what the server keeps of one item must
@@ -135,6 +135,7 @@ def fill(items: int, annotators: int) -> list[Annotator]:
     for number in range(annotators):
         user = User.objects.create(username=f"annotator-{number}")
         Membership.objects.create(project=project, user=user)
+        GuidelineReading.objects.create(user=user, guideline=guideline, confirmed_at=guideline.published_at)
         session = SessionStore()
         session[SESSION_KEY] = str(user.pk)
         session[BACKEND_SESSION_KEY] = "hone.accounts.backends.Backend"

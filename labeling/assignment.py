@@ -12,17 +12,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
-from django.db import models, transaction
+from django.db import transaction
 from django.db.models.functions import Now
 
 from hone import prepared
 from hone.accounts.models import Project, User
-from labeling import guidelines, ranking_forms, statements
-from labeling.models import Completion, Demonstration, Guideline, Item, Prompt, Skip, Slot
+from labeling import guideline_reading, guidelines, ranking_forms, statements
+from labeling.models import Completion, Guideline, Item, Prompt, Slot
 
 
 class LeaseLost(Exception):
     """The slot is no longer this person's: the lease ran out, or the slot was submitted by another tab."""
+
+
+class GuidelineUnread(Exception):
+    """The person has to read `guideline` before their next item; nothing was handed out."""
+
+    def __init__(self, guideline: Guideline) -> None:
+        super().__init__(guideline)
+        self.guideline = guideline
 
 
 @transaction.atomic
@@ -30,6 +38,7 @@ def next_slot(*, project: Project, user: User, kind: str) -> Slot | None:
     """The slot that the user holds already, with its lease renewed, or else a newly leased one, or None.
 
     Never an item that the user submitted or skipped, never a ranking for a prompt whose demonstration is theirs.
+    Raises GuidelineUnread; a slot whose lease is alive may be finished under the version it was handed out with.
     """
     # Two tabs of one person must not take two slots of one item, which the statements below could not see until the
     # other transaction commits.
@@ -44,11 +53,20 @@ def next_slot(*, project: Project, user: User, kind: str) -> Slot | None:
             return _renewed(slot, project)
         else:
             slot.guideline = guidelines.current(project)
+            if slot.guideline and guideline_reading.must_read(project=project, user=user):
+                raise GuidelineUnread(slot.guideline)
             return _lease(slot=slot, project=project, user=user)
-    found = prepared.row(statements.TAKE[kind], asked)
+    taking = {"user": user.pk, "project": project.pk, "confirm": project.confirm_guideline}
+    found = prepared.row(statements.TAKE[kind], taking)
     if found is None and free_expired(project=project):
-        found = prepared.row(statements.TAKE[kind], asked)
-    return _lease(slot=_slot(found, project), project=project, user=user) if found else None
+        found = prepared.row(statements.TAKE[kind], taking)
+    if found is None:
+        return None
+    slot = _slot(found, project)
+    if found["guideline_unread"]:
+        assert slot.guideline is not None
+        raise GuidelineUnread(slot.guideline)
+    return _lease(slot=slot, project=project, user=user)
 
 
 def _slot(row: Mapping[str, Any], project: Project | None = None) -> Slot:
@@ -78,19 +96,6 @@ def lock_person(user: User) -> None:
 def wrote_for(*, user: User, prompt_id: int | None) -> bool:
     """Whether a demonstration for this prompt is the user's: then they must not rank answers to it."""
     return bool(prepared.rows(statements.WROTE_FOR, {"prompt": prompt_id, "user": user.pk}))
-
-
-def open_slots(*, project: Project | models.OuterRef, user: User, kind: str) -> models.QuerySet[Slot]:
-    """Open slots that the user may take, for counting them; statements.TAKE chooses one."""
-    taken = Slot.objects.filter(item=models.OuterRef("item"), holder=user)
-    skipped = Skip.objects.filter(item=models.OuterRef("item"), author=user)
-    slots = Slot.objects.filter(
-        ~models.Exists(taken), ~models.Exists(skipped), project=project, kind=kind, state=Slot.State.OPEN
-    )
-    if kind == "rank":
-        own = Demonstration.objects.filter(prompt=models.OuterRef("item__prompt"), author=user)
-        slots = slots.filter(~models.Exists(own))
-    return slots.order_by("-priority", "draw", "index")
 
 
 def _lease(*, slot: Slot, project: Project, user: User) -> Slot:

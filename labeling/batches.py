@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from django.db import transaction
 
 from hone.accounts.models import Project
+from labeling import lanes
 from labeling.models import Batch, Completion, Item, Prompt, Slot
 
 
@@ -25,6 +26,7 @@ def open_batch(
 ) -> Batch:
     """Makes the batch, its items, their completions and `slots_per_item` slots each, in one transaction."""
     slots = slots_per_item or project.slots_per_item
+    project = lanes.lock(project)
     batch = Batch.objects.create(project=project, kind=kind, name=name)
     wanted = list(items)
     rows = Item.objects.bulk_create(
@@ -36,10 +38,11 @@ def open_batch(
         for index, text in enumerate(new.answers)
     )
     draws = [random.random() for _ in rows]
+    names = lanes.open_for(project, [new.prompt for new in wanted])
     Slot.objects.bulk_create(
         (
-            Slot(project=project, item=item, kind=kind, priority=item.priority, index=index, draw=draw)
-            for item, draw in zip(rows, draws, strict=True)
+            Slot(project=project, item=item, kind=kind, lane=lane, priority=item.priority, index=index, draw=draw)
+            for item, lane, draw in zip(rows, names, draws, strict=True)
             for index in range(slots)
         ),
         batch_size=2000,

@@ -9,13 +9,16 @@ from django.utils.translation import gettext_lazy as _
 
 from hone.accounts.models import Membership, Project, User
 from hone.audit.models import record
+from labeling import lanes
 from labeling.models import Category, Guideline
 
 
 class GuidelineForm(forms.ModelForm):
     class Meta:
         model = Guideline
-        fields = ["title", "body"]
+        fields = ["title", "body", "is_minor"]
+        labels = {"is_minor": _("Minor change: no new reading")}
+        help_texts = {"is_minor": _("People go on without confirming this version; labels name it all the same.")}
         widgets = {"body": forms.Textarea(attrs={"rows": 24, "spellcheck": "true"})}
 
 
@@ -59,6 +62,33 @@ class MemberForm(forms.Form):
         member.save(update_fields=["role", "is_active"])
         record("member.changed", member, actor=actor, role=member.role, **before)
         return member
+
+
+class MemberTagsForm(forms.Form):
+    """What a member brings: languages (none named: any) and skills."""
+
+    member = forms.ModelChoiceField(Membership.objects.none(), widget=forms.HiddenInput)
+    languages = forms.CharField(label=_("Languages"), required=False, help_text=_("Such as en, zh. Empty: any."))
+    skills = forms.CharField(label=_("Skills"), required=False, help_text=_("Such as law, python. Empty: none."))
+
+    def __init__(self, *args: Any, project: Project, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["member"].queryset = project.memberships.all()  # type: ignore[attr-defined]
+
+    def clean_languages(self) -> list[str]:
+        try:
+            return lanes.parse_languages(self.cleaned_data["languages"])
+        except lanes.BadTag as error:
+            raise forms.ValidationError(str(error)) from error
+
+    def clean_skills(self) -> list[str]:
+        try:
+            return lanes.parse_skills(lanes.split(self.cleaned_data["skills"]))
+        except lanes.BadTag as error:
+            raise forms.ValidationError(str(error)) from error
+
+    def save(self, *, actor: User) -> None:
+        lanes.set_tags(**self.cleaned_data, actor=actor)
 
 
 class MemberSwitchForm(forms.Form):

@@ -1,8 +1,10 @@
 """Writing and publishing the labeling spec."""
 
 import hashlib
+import json
 import re
 from functools import lru_cache
+from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
@@ -40,16 +42,27 @@ def stamp(guideline: Guideline | None) -> str:
     if guideline is None:
         return ""
     text = f"{guideline.number}\n{guideline.is_published}\n{guideline.title}\n{guideline.body}"
+    text += f"\n{guideline.is_minor}\n{json.dumps(guideline.quiz, sort_keys=True)}"
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 @transaction.atomic
-def edit(*, project: Project, title: str, body: str, based_on: str, actor: User, publish_it: bool) -> Guideline:
+def edit(
+    *,
+    project: Project,
+    title: str,
+    body: str,
+    based_on: str,
+    actor: User,
+    publish_it: bool,
+    quiz: dict[str, Any] | None = None,
+    is_minor: bool = False,
+) -> Guideline:
     """Saves the draft and, if asked, publishes it. Raises Changed when somebody else was faster."""
     _lock(project)
     if stamp(being_edited(project)) != based_on:
         raise Changed(_("Somebody else changed the guideline meanwhile; nothing of yours was saved yet."))
-    draft = save_draft(project=project, title=title, body=body)
+    draft = save_draft(project=project, title=title, body=body, quiz=quiz, is_minor=is_minor)
     return publish(guideline=draft, actor=actor) if publish_it else draft
 
 
@@ -59,16 +72,24 @@ def _lock(project: Project) -> None:
 
 
 @transaction.atomic
-def save_draft(*, project: Project, title: str, body: str) -> Guideline:
-    """Writes the project's one draft, making the next version number when there is none."""
+def save_draft(
+    *, project: Project, title: str, body: str, quiz: dict[str, Any] | None = None, is_minor: bool = False
+) -> Guideline:
+    """Writes the project's one draft, making the next version number when there is none.
+
+    `quiz` is what labeling.quizzes.parse returned.
+    """
     title, body = clean_text(title), clean_text(body)
     _lock(project)
     draft = project.guidelines.filter(published_at=None).first()
     if draft is None:
         last = project.guidelines.order_by("-number").first()
-        return Guideline.objects.create(project=project, number=last.number + 1 if last else 1, title=title, body=body)
-    draft.title, draft.body = title, body
-    draft.save(update_fields=["title", "body"])
+        number = last.number + 1 if last else 1
+        return Guideline.objects.create(
+            project=project, number=number, title=title, body=body, quiz=quiz, is_minor=is_minor
+        )
+    draft.title, draft.body, draft.quiz, draft.is_minor = title, body, quiz, is_minor
+    draft.save(update_fields=["title", "body", "quiz", "is_minor"])
     return draft
 
 
@@ -80,8 +101,10 @@ def publish(*, guideline: Guideline, actor: User) -> Guideline:
     if locked.is_published:
         raise ValueError("This version is published already.")
     locked.published_at, locked.published_by = timezone.now(), actor
-    locked.save(update_fields=["published_at", "published_by"])
-    record("guideline.published", locked, actor=actor, number=locked.number)
+    # The first version is news to everybody.
+    locked.is_minor = locked.is_minor and current(locked.project) is not None
+    locked.save(update_fields=["published_at", "published_by", "is_minor"])
+    record("guideline.published", locked, actor=actor, number=locked.number, is_minor=locked.is_minor)
     return locked
 
 

@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 
 from hone.accounts.models import Project, User
 from hone.audit.models import record
+from labeling import lanes
 from labeling.messages import Messages, MessagesError, check_messages, clean_text, content_hash
 from labeling.models import Category, Demonstration, Prompt
 from labeling.reading import BadJson, json_values
@@ -58,6 +59,7 @@ class Row:
     category: str
     language: str
     source: str
+    skills: tuple[str, ...] = ()
 
 
 def import_prompts(*, project: Project, file: IO[bytes], name: str, actor: User) -> Imported:
@@ -130,6 +132,7 @@ def _add_prompts(*, project: Project, rows: list[Row], actor: User, result: Impo
                 messages=row.prompt,
                 category=row.category,
                 language=row.language,
+                skills=list(row.skills),
                 source=row.source,
                 content_hash=hashed,
                 author=actor,
@@ -214,7 +217,19 @@ def _read(value: Any, *, max_chars: int, needs_answer: bool, source: str) -> Row
         category=category if category in Category.values else Category.OTHER,
         language=(_word(value, "language") or _language(checked))[:16],
         source=(_word(value, "source") or clean_text(source))[:120],
+        skills=_skills(value.get("skills")),
     )
+
+
+def _skills(found: Any) -> tuple[str, ...]:
+    """A list of tags, or one text with commas; absent or null for none."""
+    words = lanes.split(found) if isinstance(found, str) else found or []
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise MessagesError(_("skills must be a list of short words."))
+    try:
+        return tuple(lanes.parse_skills(words, most=lanes.MOST_SKILLS_ASKED))
+    except lanes.BadTag as error:
+        raise MessagesError(_("skills: %(why)s") % {"why": error}) from error
 
 
 def _word(value: dict[str, Any], key: str) -> str:

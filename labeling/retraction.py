@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from hone.accounts.models import Project, User
 from hone.audit.models import record
+from labeling import lanes
 from labeling.assignment import lock_person
 from labeling.models import Comparison, Demonstration, Item, Ranking, Retraction, Slot
 
@@ -127,13 +128,17 @@ def _items(retraction: Retraction) -> QuerySet[Item]:
 
 def _open_again(retraction: Retraction) -> int:
     """One more open slot for each retracted label that had one; a person labels an item once, so one an item."""
-    items = {item.pk: item for item in _items(retraction)}
+    # The project before the items, as who opens a batch; retraction.project may be older than its settings.
+    project = lanes.lock(retraction.project)
+    items = {item.pk: item for item in _items(retraction).prefetch_related("prompt")}
+    names = dict(zip(items, lanes.open_for(project, [item.prompt for item in items.values()]), strict=True))
     last = Slot.objects.filter(item__in=items).order_by().values("item").annotate(index=Max("index"), draw=Max("draw"))
     new = [
         Slot(
             item=items[row["item"]],
             project_id=retraction.project_id,
             kind=items[row["item"]].kind,
+            lane=names[row["item"]],
             priority=items[row["item"]].priority,
             index=row["index"] + 1,
             draw=row["draw"],

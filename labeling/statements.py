@@ -10,7 +10,7 @@ SELECT chosen.*, item.batch_id, item.prompt_id,
        prompt.messages, prompt.category, prompt.language, prompt.content_hash,
        guideline.id AS guideline_id, guideline.number, guideline.title, guideline.body,
        (SELECT json_agg(json_build_array(answer.id, answer.index, answer.text) ORDER BY answer.index)
-          FROM labeling_completion AS answer WHERE answer.item_id = chosen.item_id) AS answers
+          FROM labeling_completion AS answer WHERE answer.item_id = chosen.item_id) AS answers{more}
   FROM chosen
   JOIN labeling_item AS item ON item.id = chosen.item_id
   LEFT JOIN labeling_prompt AS prompt ON prompt.id = item.prompt_id
@@ -24,6 +24,18 @@ _COLUMNS = """slot.id, slot.item_id, slot.project_id, slot.kind, slot.priority, 
        slot.leased_at, slot.lease_expires_at, slot.order_shown, slot.ranking_form,
        slot.guideline_id AS guideline_shown"""
 
+# Whether the newest version asks for a reading that the person has not confirmed: a minor change asks for none, and
+# any version since the last that was not minor will do.
+_UNREAD = """, %(confirm)s::boolean AND guideline.id IS NOT NULL AND NOT EXISTS (
+         SELECT FROM labeling_guideline AS version
+           JOIN labeling_guidelinereading AS reading
+             ON reading.guideline_id = version.id AND reading.user_id = %(user)s AND reading.confirmed_at IS NOT NULL
+          WHERE version.project_id = %(project)s AND version.published_at IS NOT NULL
+            AND version.number >= (SELECT number FROM labeling_guideline
+                                    WHERE project_id = %(project)s AND published_at IS NOT NULL AND NOT is_minor
+                                    ORDER BY number DESC LIMIT 1)
+       ) AS guideline_unread"""
+
 LOCK_PERSON = "SELECT id FROM accounts_user WHERE id = %(user)s FOR NO KEY UPDATE"
 
 # The slot that the person has in hand, a live lease before one that has run out and that nobody took meanwhile.
@@ -34,7 +46,7 @@ WITH chosen AS MATERIALIZED (
    WHERE slot.holder_id = %(user)s AND slot.project_id = %(project)s AND slot.kind = %(kind)s AND slot.state = 'leased'
    ORDER BY alive DESC, slot.leased_at LIMIT 1 FOR UPDATE
 )
-{_WORK} {_SHOWN}
+{_WORK.format(more="")} {_SHOWN}
 """
 
 LOCK_HELD = f"""
@@ -45,54 +57,136 @@ WITH chosen AS MATERIALIZED (
      AND slot.lease_expires_at > statement_timestamp()
      FOR UPDATE
 )
-{_WORK} {_SHOWN}
+{_WORK.format(more="")} {_SHOWN}
 """
 
+
+def _lanes(project: str = "%(project)s") -> str:
+    """The lanes that the person may take: the one without a requirement, and those of the project whose language is
+    one of theirs (who names none reads all) and whose skills they have. Who is no member (staff) has no skills.
+
+    Each look at the membership runs once, and none where the project has no lanes.
+    """
+
+    def own(column: str) -> str:
+        member = f"member.project_id = {project} AND member.user_id = %(user)s"
+        return f"coalesce((SELECT member.{column} FROM accounts_membership AS member WHERE {member}), '{{}}')"
+
+    return f"""
+  SELECT ''::varchar AS lane
+  UNION ALL
+  SELECT lane.name FROM labeling_lane AS lane
+   WHERE lane.project_id = {project}
+     AND (lane.language = '' OR {own("languages")} = '{{}}' OR lane.language = ANY ({own("languages")}))
+     AND lane.skills <@ {own("skills")}"""
+
+
 # What the person may take: an item that they neither had nor skipped, and no answers to a prompt that they answered.
-_FREE = """slot.project_id = %(project)s AND slot.kind = '{kind}' AND slot.state = 'open'
+_FREE = """slot.project_id = {project} AND slot.kind = '{kind}' AND slot.state = 'open'
      AND NOT EXISTS (SELECT FROM labeling_slot AS own WHERE own.item_id = slot.item_id AND own.holder_id = %(user)s)
      AND NOT EXISTS (SELECT FROM labeling_skip AS own WHERE own.item_id = slot.item_id AND own.author_id = %(user)s)"""
 _NOT_WRITTEN = """
      AND NOT EXISTS (SELECT FROM labeling_demonstration AS own JOIN labeling_item AS of_item USING (prompt_id)
                       WHERE of_item.id = slot.item_id AND own.author_id = %(user)s)"""
+_KINDS = ("write", "rank")
+
+
+def _free(kind: str, project: str = "%(project)s") -> str:
+    return _FREE.format(kind=kind, project=project) + (_NOT_WRITTEN if kind == "rank" else "")
+
+
+def _first(free: str, where: str = "") -> str:
+    """The first free slot over the person's lanes in the order of hand-out, locked.
+
+    Each lane's head is looked at without a lock; then the lane with the best head is walked for a slot that nobody
+    has locked, and the next lane only where it has none. One lane alone needs no look.
+    """
+    order = "ORDER BY slot.priority DESC, slot.draw, slot.index LIMIT 1"
+    walk = f"WHERE {free} AND slot.lane = lanes.lane {where}"
+    look = f"SELECT slot.priority, slot.draw FROM labeling_slot AS slot {walk} {order}"
+    return f"""
+  SELECT found.* FROM (
+    SELECT lanes.lane
+      FROM lanes LEFT JOIN LATERAL (SELECT * FROM ({look}) AS one WHERE (SELECT n FROM many) > 1) AS head ON true
+     WHERE (SELECT n FROM many) = 1 OR head.draw IS NOT NULL
+     ORDER BY head.priority DESC, head.draw
+  ) AS lanes CROSS JOIN LATERAL (
+    SELECT {_COLUMNS}, false AS alive FROM labeling_slot AS slot {walk} {order} FOR UPDATE OF slot SKIP LOCKED
+  ) AS found LIMIT 1"""
 
 
 def _take(kind: str) -> str:
     """The best open slot, locked: see TAKE."""
-    free = _FREE.format(kind=kind) + (_NOT_WRITTEN if kind == "rank" else "")
-    begin = f"SELECT {_COLUMNS}, false AS alive FROM labeling_slot AS slot"
-    end = "ORDER BY slot.priority DESC, slot.draw, slot.index LIMIT 1 FOR UPDATE OF slot SKIP LOCKED"
+    free = _free(kind)
+    onward = "AND slot.priority = (SELECT priority FROM place) AND slot.draw >= (SELECT draw FROM place)"
     return f"""
-WITH place AS MATERIALIZED (
+WITH lanes AS MATERIALIZED ({_lanes()}
+), many AS MATERIALIZED (SELECT count(*) AS n FROM lanes
+), place AS MATERIALIZED (
   SELECT priority, draw FROM labeling_slot
    WHERE holder_id = %(user)s AND project_id = %(project)s AND kind = '{kind}' AND state = 'submitted'
    ORDER BY submitted_at DESC LIMIT 1
 ), begun AS MATERIALIZED (
-  {begin} JOIN labeling_draft AS draft ON draft.item_id = slot.item_id AND draft.author_id = %(user)s
-   WHERE {free}
+  SELECT {_COLUMNS}, false AS alive FROM labeling_slot AS slot
+    JOIN labeling_draft AS draft ON draft.item_id = slot.item_id AND draft.author_id = %(user)s
+   WHERE {free} AND slot.lane IN (SELECT lane FROM lanes)
    ORDER BY draft.saved_at DESC, slot.index LIMIT 1 FOR UPDATE OF slot SKIP LOCKED
 ), urgent AS MATERIALIZED (
-  {begin} WHERE {free} AND slot.priority > (SELECT priority FROM place) AND NOT EXISTS (SELECT FROM begun)
-  {end}
+  SELECT * FROM ({_first(free, "AND slot.priority > (SELECT priority FROM place)")}) AS one
+   WHERE NOT EXISTS (SELECT FROM begun)
 ), onward AS MATERIALIZED (
-  {begin} WHERE {free} AND slot.priority = (SELECT priority FROM place) AND slot.draw >= (SELECT draw FROM place)
-     AND NOT EXISTS (SELECT FROM begun) AND NOT EXISTS (SELECT FROM urgent)
-  {end}
+  SELECT * FROM ({_first(free, onward)}) AS one
+   WHERE NOT EXISTS (SELECT FROM begun) AND NOT EXISTS (SELECT FROM urgent)
 ), front AS MATERIALIZED (
-  {begin} WHERE {free}
-     AND NOT EXISTS (SELECT FROM begun) AND NOT EXISTS (SELECT FROM urgent) AND NOT EXISTS (SELECT FROM onward)
-  {end}
+  SELECT * FROM ({_first(free)}) AS one
+   WHERE NOT EXISTS (SELECT FROM begun) AND NOT EXISTS (SELECT FROM urgent) AND NOT EXISTS (SELECT FROM onward)
 ), chosen AS (
   SELECT * FROM begun UNION ALL SELECT * FROM urgent UNION ALL SELECT * FROM onward UNION ALL SELECT * FROM front
 )
-{_WORK} {_NEWEST}
+{_WORK.format(more=_UNREAD)} {_NEWEST}
 """
 
 
 # In this order: work that the person began, more urgent items than their last one, what follows their last one in the
 # hand-out order, and then everything from the front. What follows comes before the front because a person who works
 # through a project has done the items of the front, and stepping over thousands of them takes time.
-TAKE = {kind: _take(kind) for kind in ("write", "rank")}
+TAKE = {kind: _take(kind) for kind in _KINDS}
+
+# For each of these projects how many items the person could take, counted no further than `most` slots a lane.
+WAITING = {
+    kind: f"""
+SELECT project.id, (
+  SELECT count(DISTINCT open.item_id) FROM ({_lanes("project.id")}) AS lanes
+    CROSS JOIN LATERAL (
+      SELECT slot.item_id FROM labeling_slot AS slot
+       WHERE {_free(kind, "project.id")} AND slot.lane = lanes.lane LIMIT %(most)s
+    ) AS open
+  ) AS items
+  FROM unnest(%(projects)s::bigint[]) AS project (id)
+"""
+    for kind in _KINDS
+}
+
+# One row where an item is open in a lane that is not the person's.
+ELSEWHERE = {
+    kind: f"""
+SELECT 1 FROM labeling_lane AS other CROSS JOIN LATERAL (
+  SELECT FROM labeling_slot AS slot WHERE {_free(kind)} AND slot.lane = other.name LIMIT 1
+) AS open
+ WHERE other.project_id = %(project)s AND other.name NOT IN ({_lanes()}) LIMIT 1
+"""
+    for kind in _KINDS
+}
+
+MOVE_TO_LANES = """
+UPDATE labeling_slot AS slot SET lane = wanted.lane
+  FROM labeling_item AS item
+  JOIN labeling_prompt AS prompt ON prompt.id = item.prompt_id
+  JOIN unnest(%(languages)s::text[], %(skills)s::text[], %(lanes)s::text[]) AS wanted (language, skills, lane)
+    ON wanted.language = prompt.language AND wanted.skills = array_to_string(prompt.skills, ',')
+ WHERE slot.item_id = item.id AND slot.project_id = %(project)s AND slot.state <> 'submitted'
+   AND slot.lane <> wanted.lane
+"""
 
 # The lease's times are the database's own: web servers' clocks need not agree.
 LEASE = """

@@ -1,7 +1,7 @@
 from django.urls import path
 
 from labeling import views
-from labeling.views import manage, people, quality, working, writing_rules
+from labeling.views import manage, people, quality, reading, working, writing_rules
 from labeling.views.settings import settings
 
 app_name = "labeling"
@@ -11,6 +11,7 @@ urlpatterns = [
     path("p/<slug:slug>/rank/", working.rank, name="rank"),
     path("p/<slug:slug>/guideline/", working.guideline, name="guideline"),
     path("p/<slug:slug>/guideline/edit/", manage.guideline_edit, name="guideline_edit"),
+    path("p/<slug:slug>/guideline/read/", reading.read, name="guideline_read"),
     path("p/<slug:slug>/guideline/<int:number>/", working.guideline, name="guideline"),
     path("p/<slug:slug>/prompts/", manage.prompts, name="prompts"),
     path("p/<slug:slug>/import/", manage.import_file, name="import"),

@@ -20,9 +20,10 @@ def make_user(username: str | None = None, **fields: Any) -> User:
     return User.objects.create_user(username=name, password="correct horse", **fields)
 
 
-def make_project(slug: str | None = None, **fields: Any) -> Project:
+def make_project(slug: str | None = None, *, confirm_guideline: bool = False, **fields: Any) -> Project:
+    """Without readings, which are a test's own subject where it wants them."""
     name = slug or f"project-{next(_number)}"
-    return Project.objects.create(slug=name, name=name.title(), **fields)
+    return Project.objects.create(slug=name, name=name.title(), confirm_guideline=confirm_guideline, **fields)
 
 
 def make_member(project: Project, role: str = "contractor", **fields: Any) -> User:

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from labeling.api import data, quality, work
+from labeling.api import data, quality, reading, work
 
 urlpatterns = [
     path("projects/", data.ProjectList.as_view(), name="projects"),
@@ -8,6 +8,9 @@ urlpatterns = [
     path("projects/<slug:slug>/prompts/", data.PromptList.as_view(), name="prompts"),
     path("projects/<slug:slug>/import/", data.ImportView.as_view(), name="import"),
     path("projects/<slug:slug>/guidelines/", data.GuidelineList.as_view(), name="guidelines"),
+    path(
+        "projects/<slug:slug>/guideline/<int:number>/confirm/", reading.ConfirmView.as_view(), name="guideline-confirm"
+    ),
     path("projects/<slug:slug>/demonstrations/", data.DemonstrationList.as_view(), name="demonstrations"),
     path("projects/<slug:slug>/comparisons/export/", data.ComparisonExport.as_view(), name="comparisons-export"),
     path("projects/<slug:slug>/quality/", quality.QualityView.as_view(), name="quality"),

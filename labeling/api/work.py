@@ -17,6 +17,7 @@ from hone.accounts.models import Project, User
 from hone.markdown import render
 from labeling import assignment, checks, guidelines, responses, statements
 from labeling.api import serializers
+from labeling.api.reading import GuidelineUnreadSerializer, guideline_unread
 from labeling.messages import clean_text
 from labeling.models import Slot
 from labeling.work import payload
@@ -78,14 +79,21 @@ class Checked(APIView):
 class NextView(APIView):
     @extend_schema(
         request=None,
-        responses={200: serializers.WorkSerializer, 204: OpenApiResponse(description="nothing to do")},
+        responses={
+            200: serializers.WorkSerializer,
+            204: OpenApiResponse(description="nothing to do"),
+            409: GuidelineUnreadSerializer,
+        },
     )
     def post(self, request: Request, slug: str, kind: str) -> Response:
         """Leases the next item of this kind, or renews the one you hold."""
         if kind not in {"write", "rank"}:
             raise Http404
         project = access.project_for(request.user, slug)  # type: ignore[arg-type]
-        slot = assignment.next_slot(project=project, user=request.user, kind=kind)  # type: ignore[arg-type]
+        try:
+            slot = assignment.next_slot(project=project, user=request.user, kind=kind)  # type: ignore[arg-type]
+        except assignment.GuidelineUnread as unread:
+            return guideline_unread(unread.guideline)
         if slot is None:
             return Response(status=status.HTTP_204_NO_CONTENT)
         return Response(payload(slot=slot, user=request.user))  # type: ignore[arg-type]

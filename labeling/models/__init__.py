@@ -1,11 +1,11 @@
 """The labeling tables, a module for each idea."""
 
-from labeling.models.guidelines import Guideline
+from labeling.models.guidelines import Guideline, GuidelineReading, QuizAttempt
 from labeling.models.labels import Comparison, Demonstration, Ranking
 from labeling.models.prompts import Category, Prompt
 from labeling.models.quality import QualityReport, Retraction
 from labeling.models.ranking_form import RankingForm
-from labeling.models.work import Batch, Completion, Draft, Item, Skip, SkipReason, Slot
+from labeling.models.work import Batch, Completion, Draft, Item, Lane, Skip, SkipReason, Slot
 from labeling.models.writing_rules import PromptBand, WritingRules
 
 __all__ = [
@@ -16,10 +16,13 @@ __all__ = [
     "Demonstration",
     "Draft",
     "Guideline",
+    "GuidelineReading",
     "Item",
+    "Lane",
     "Prompt",
     "PromptBand",
     "QualityReport",
+    "QuizAttempt",
     "Ranking",
     "RankingForm",
     "Retraction",

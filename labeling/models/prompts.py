@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Cast
 from django.utils.translation import gettext_lazy as _
@@ -67,6 +68,13 @@ class Prompt(models.Model):
     messages = models.JSONField(help_text="[{role: system|user|assistant, content: text}], the last a user turn")
     category = models.CharField(_("category"), max_length=20, choices=Category, default=Category.OTHER)
     language = models.CharField(_("language"), max_length=16, default="en")
+    skills = ArrayField(
+        models.CharField(max_length=24),
+        default=list,
+        db_default=[],
+        blank=True,
+        help_text="what a person must have to be handed its items, sorted; see labeling.lanes",
+    )
     source = models.CharField(_("source"), max_length=120, blank=True)
     # labeling.messages.content_hash: one prompt once a project, and the held-out split is a function of it alone,
     # so it never moves between rounds.

@@ -1,6 +1,7 @@
 """Work to hand out: batches of items, each with N slots; the answers to rank; drafts and skips."""
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
@@ -26,6 +27,29 @@ class Batch(models.Model):
     class Meta:
         ordering = ["-id"]
         verbose_name_plural = "batches"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Lane(models.Model):
+    """A requirement that items of the project have: a language, skills, or both. Slots carry its name.
+
+    There are few, and the hand-out looks at the head of each that the person may take. Items without a requirement
+    are in the lane "", which has no row.
+    """
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="lanes", db_index=False)
+    name = models.CharField(max_length=160)
+    language = models.CharField(max_length=8, blank=True)
+    skills = ArrayField(models.CharField(max_length=24), default=list, blank=True)
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [
+            models.UniqueConstraint(fields=["project", "name"], name="lane_once"),
+            models.CheckConstraint(condition=~models.Q(name=""), name="lane_requires_something"),
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -86,6 +110,7 @@ class Slot(models.Model):
     # Drawn once an item: a random order without sorting a million rows by random(), in which an item's slots
     # stand together, so that items are finished before new ones are opened.
     draw = models.FloatField()
+    lane = models.CharField(max_length=160, default="", db_default="", blank=True, help_text="see labeling.lanes")
     state = models.CharField(max_length=10, choices=State, default=State.OPEN)
     holder = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="slots"
@@ -125,7 +150,7 @@ class Slot(models.Model):
         ]
         indexes = [
             models.Index(
-                fields=["project", "kind", "-priority", "draw", "index"],
+                fields=["project", "kind", "lane", "-priority", "draw", "index"],
                 condition=models.Q(state="open"),
                 name="slot_next_open",
             ),

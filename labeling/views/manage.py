@@ -5,19 +5,30 @@ import json
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from hone.accounts import access
+from hone.accounts.models import Membership
 from hone.markdown import render as render_markdown
 from labeling import guidelines, importing, people, queries
 from labeling.export import comparison_lines
-from labeling.forms import GuidelineForm, ImportForm, MemberForm, MemberSwitchForm, PromptFilterForm
-from labeling.models import Category, Prompt
+from labeling.forms import GuidelineForm, ImportForm, MemberForm, MemberSwitchForm, MemberTagsForm, PromptFilterForm
+from labeling.forms_quiz import QuizEditor
+from labeling.models import Category, Guideline, Prompt
 from labeling.quality import showing
 from labeling.views import signed_in
+
+
+def _begun_with(start: Guideline | None, sent: QueryDict) -> dict[str, object] | None:
+    """What the editor shows: what was typed already, or the draft, or the published text for the next version."""
+    if sent:
+        return {name: sent.get(name, "") for name in GuidelineForm.Meta.fields}
+    if start is None:
+        return None
+    return {"title": start.title, "body": start.body, "is_minor": start.is_minor and not start.is_published}
 
 
 @login_required
@@ -27,8 +38,13 @@ def guideline_edit(request: HttpRequest, slug: str) -> HttpResponse:
     project = access.project_for(user, slug, roles=access.MANAGERS)
     start = guidelines.being_edited(project)
     based_on, theirs = guidelines.stamp(start), None
-    form = GuidelineForm(request.POST or None, initial={"title": start.title, "body": start.body} if start else None)
-    if request.method == "POST" and form.is_valid():
+    action = request.POST.get("action", "")
+    is_sent = request.method == "POST" and action in {"save", "publish"}
+    # The quiz's own buttons keep nothing, so that they leave the other fields unchecked.
+    form = GuidelineForm(request.POST if is_sent else None, initial=_begun_with(start, request.POST))
+    quiz = QuizEditor(request.POST or None, kept=start.quiz if start else None, action=action)
+    # Both, so that the page shows the faults of both.
+    if is_sent and all([form.is_valid(), quiz.is_valid()]):
         try:
             saved = guidelines.edit(
                 project=project,
@@ -36,7 +52,9 @@ def guideline_edit(request: HttpRequest, slug: str) -> HttpResponse:
                 body=form.cleaned_data["body"],
                 based_on=request.POST.get("based_on", ""),
                 actor=user,
-                publish_it=request.POST.get("action") == "publish",
+                publish_it=action == "publish",
+                quiz=quiz.quiz,
+                is_minor=form.cleaned_data["is_minor"],
             )
         except guidelines.Changed as error:
             form.add_error(None, str(error))
@@ -53,9 +71,11 @@ def guideline_edit(request: HttpRequest, slug: str) -> HttpResponse:
     context = {
         "project": project,
         "form": form,
+        "quiz": quiz,
         "based_on": based_on,
         "theirs": theirs,
         "draft": start if start and not start.is_published else None,
+        "is_changed": request.method == "POST",
         "preview_html": render_markdown(start.body) if start else "",
     }
     return render(request, "labeling/guideline_edit.html", context, status=409 if theirs else 200)
@@ -115,16 +135,36 @@ def members(request: HttpRequest, slug: str) -> HttpResponse:
             form.save(actor=user)
             return redirect("labeling:members", slug=slug)
         switch = MemberSwitchForm(request.POST, project=project)
-        if request.POST.get("action") != "add" and switch.is_valid():
+        if request.POST.get("action") not in {"add", "tags"} and switch.is_valid():
             switch.save(actor=user)
             return redirect("labeling:members", slug=slug)
-    memberships = project.memberships.select_related("user").order_by("user__username")
+    tags = MemberTagsForm(request.POST if request.POST.get("action") == "tags" else None, project=project)
+    if tags.is_bound and tags.is_valid():
+        tags.save(actor=user)
+        name = tags.cleaned_data["member"].user.name
+        messages.success(request, _("The languages and skills of %(name)s are saved.") % {"name": name})
+        return redirect("labeling:members", slug=slug)
+    memberships = project.memberships.select_related("user", "project").order_by("user__username")
     numbers = people.statistics(project, [member.user for member in memberships])
     rows = [
-        {"member": member, **numbers[member.user_id], "agreement": showing.bar(numbers[member.user_id]["agreement"])}
+        {
+            "member": member,
+            **numbers[member.user_id],
+            "agreement": showing.bar(numbers[member.user_id]["agreement"]),
+            "tags": _tags_form(tags, member),
+        }
         for member in memberships
     ]
-    return render(request, "labeling/members.html", {"project": project, "rows": rows, "form": form})
+    context = {"project": project, "rows": rows, "form": form}
+    return render(request, "labeling/members.html", context, status=400 if tags.is_bound else 200)
+
+
+def _tags_form(sent: MemberTagsForm, member: Membership) -> MemberTagsForm:
+    """The member's form: the one that was sent and has faults, or one with what is kept."""
+    if sent.is_bound and sent["member"].value() == str(member.pk):
+        return sent
+    kept = {"member": member.pk, "languages": ", ".join(member.languages), "skills": ", ".join(member.skills)}
+    return MemberTagsForm(initial=kept, project=member.project, auto_id=f"tags-{member.pk}-%s")
 
 
 @login_required

@@ -5,7 +5,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from hone.accounts import access
-from labeling import people
+from labeling import lanes, people
 from labeling.quality import showing
 from labeling.views import signed_in
 
@@ -23,6 +23,7 @@ def me(request: HttpRequest, slug: str) -> HttpResponse:
         "can_read_data": role in access.LEADS,
         "rows": people.rows_for(numbers),
         "agreement": showing.bar(numbers["agreement"]),
+        **lanes.brought_by(project=project, user=user),
         "enough": people.ENOUGH_COMPARISONS,
     }
     return render(request, "labeling/me.html", context)

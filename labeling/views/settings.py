@@ -10,11 +10,13 @@ from django.utils.translation import gettext_lazy as _
 
 from hone.accounts import access
 from labeling.forms_settings import RankingSection, Section
+from labeling.forms_work import WorkSection
 from labeling.views import signed_in
 
 # (title, form class), in the order of the page.
 SECTIONS: list[tuple[str | Promise, type[Section]]] = [
     (_("Ranking form"), RankingSection),
+    (_("Handing out"), WorkSection),
 ]
 
 

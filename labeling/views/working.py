@@ -2,15 +2,15 @@
 
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 
 from hone.accounts import access
-from labeling import guidelines, queries, waiting
-from labeling.assignment import next_slot
+from labeling import guideline_reading, guidelines, lanes, queries, waiting
+from labeling.assignment import GuidelineUnread, next_slot
 from labeling.models import Category, SkipReason
-from labeling.views import signed_in
+from labeling.views import reading, signed_in
 from labeling.work import payload
 
 
@@ -30,7 +30,10 @@ def _working_page(request: HttpRequest, *, slug: str, kind: str) -> HttpResponse
     """Leases the next item and shows it; without one, says what there is to do instead."""
     user = signed_in(request)
     project = access.project_for(user, slug)
-    slot = next_slot(project=project, user=user, kind=kind)
+    try:
+        slot = next_slot(project=project, user=user, kind=kind)
+    except GuidelineUnread:
+        return redirect(reading.address(slug, kind))
     other = "rank" if kind == "write" else "write"
     work = payload(slot=slot, user=user) if slot else None
     asks_prompt = work is not None and kind == "write" and not work["prompt"]
@@ -40,6 +43,7 @@ def _working_page(request: HttpRequest, *, slug: str, kind: str) -> HttpResponse
         "most_wanted": queries.most_wanted(project) if asks_prompt else None,
         "done_today": queries.done_today(project=project, user=user, kind=kind),
         "open_count": waiting.count(project=project, user=user, kind=kind),
+        "is_work_elsewhere": slot is None and lanes.is_work_elsewhere(project=project, user=user, kind=kind),
         "other_open": waiting.is_any(project=project, user=user, kind=other),
         "skip_reasons": SkipReason.choices,
         "categories": Category.choices,
@@ -60,8 +64,12 @@ def guideline(request: HttpRequest, slug: str, number: int | None = None) -> Htt
     shown = guidelines.current(project) if number is None else versions.filter(number=number).first()
     if shown is None and number is not None:
         raise Http404(_("There is no such version."))
+    readers = guideline_reading.readers(shown) if can_manage and shown and shown.is_published else []
     context = {
         "project": project,
+        "readers": readers,
+        "confirmed_count": sum(row["confirmed_at"] is not None for row in readers),
+        "has_quiz": bool(shown and shown.quiz),
         "guideline": shown
         and {
             "number": shown.number,
@@ -70,6 +78,7 @@ def guideline(request: HttpRequest, slug: str, number: int | None = None) -> Htt
             "published_at": shown.published_at,
             "published_by": shown.published_by,
             "is_published": shown.is_published,
+            "is_minor": shown.is_minor,
         },
         "versions": versions,
         "can_manage": can_manage,

@@ -8,6 +8,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from rest_framework.test import APIClient
 
 from hone.accounts.models import Project, User
+from labeling import guideline_reading, guidelines
 from labeling.api.urls import urlpatterns
 from labeling.models import QualityReport, Slot, WritingRules
 from labeling.quality import measuring
@@ -27,7 +28,7 @@ class Checker:
         self.seen: set[str] = set()
 
     def __call__(self, verb: str, path: str, status: int, body: Any = None, *, slot: int = 0, **options: Any) -> Any:
-        address = path.format(slug=self.project.slug, slot_id=slot, kind="rank")
+        address = path.format(slug=self.project.slug, slot_id=slot, kind="rank", number=2)
         answer = getattr(self.api, verb)(address, body, **options)
         assert answer.status_code == status, answer.content
         said = self.schema["paths"][path][verb]["responses"][str(status)]
@@ -108,5 +109,15 @@ def test_answers_have_the_keys_that_the_schema_names(
     check("post", "/api/v1/preview/", 400, {})
     measuring.measure(QualityReport.objects.create(project=project).pk)
     check("get", f"{OF_PROJECT}quality/", 200)
+    Project.objects.update(confirm_guideline=True)
+    question = {"text": "?", "several": False, "options": ["a", "b"], "right": [0], "explanation": ""}
+    quiz = {"pass_percent": 100, "questions": [question]}
+    draft = guidelines.save_draft(project=project, title="Spec", body="Two", quiz=quiz)
+    newer = guidelines.publish(guideline=draft, actor=manager)
+    factories.make_batch(project)
+    check("post", OF_PROJECT + "work/{kind}/next/", 409)
+    check("post", OF_PROJECT + "guideline/{number}/confirm/", 409)
+    guideline_reading.attempt(guideline=newer, user=manager, answers=[[0]])
+    check("post", OF_PROJECT + "guideline/{number}/confirm/", 200)
     routes = {"/api/v1/" + str(route.pattern).replace("<slug:", "{").replace("<int:", "{") for route in urlpatterns}
     assert {path.replace("<str:", "{").replace(">", "}") for path in routes} == check.seen

@@ -6,7 +6,7 @@ import uuid
 from datetime import timedelta
 
 import pytest
-from django.db import connection, connections, transaction
+from django.db import connections, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -163,17 +163,6 @@ class TestLease:
         assert assignment.free_expired() == 1
         assert Slot.objects.get(pk=old.pk).state == "open"
         assert Slot.objects.get(pk=live.pk).state == "leased"
-
-    def test_the_next_item_reads_one_partial_index(self, project: Project, contractor: User) -> None:
-        factories.make_batch(project, items=300)
-        with connection.cursor() as cursor:
-            cursor.execute("ANALYZE labeling_slot")
-            query = assignment.open_slots(project=project, user=contractor, kind="rank")[:1].query
-            sql, params = query.sql_with_params()
-            cursor.execute("SET LOCAL enable_seqscan = off")
-            cursor.execute(f"EXPLAIN {sql}", params)
-            plan = "\n".join(row[0] for row in cursor.fetchall())
-        assert "slot_next_open" in plan and "Sort" not in plan
 
 
 @pytest.mark.django_db(transaction=True)

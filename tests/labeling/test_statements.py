@@ -9,7 +9,7 @@ from django.db import connection
 
 from hone.accounts.models import Project, User
 from labeling import assignment, statements
-from labeling.models import Batch, Slot
+from labeling.models import Batch, Lane, Slot
 from tests import factories
 
 ITEMS, SLOTS = 50_000, 4
@@ -24,8 +24,8 @@ WITH asked AS (
   INSERT INTO labeling_item (project_id, batch_id, kind, prompt_id, priority, created_at)
   SELECT %(project)s, %(batch)s, 'rank', id, 0, now() FROM asked RETURNING id
 )
-INSERT INTO labeling_slot (item_id, project_id, kind, priority, index, draw, state)
-SELECT made.id, %(project)s, 'rank', 0, index, ((made.id * 7919) %% 104729)::float / 104729, 'open'
+INSERT INTO labeling_slot (item_id, project_id, kind, lane, priority, index, draw, state)
+SELECT made.id, %(project)s, 'rank', {lane}, 0, index, ((made.id * 7919) %% 104729)::float / 104729, 'open'
   FROM made, generate_series(0, %(slots)s - 1) AS index
 """
 # One slot of each of the first items of the hand-out order; their other slots stay open.
@@ -35,10 +35,12 @@ UPDATE labeling_slot SET state = 'submitted', holder_id = %(user)s, submitted_at
 """
 
 
-def fill(project: Project) -> None:
+def fill(project: Project, *, items: int = ITEMS, lane: str = "''") -> None:
+    """`lane` is an SQL expression of the item's."""
     batch = Batch.objects.create(project=project, kind="rank", name="many")
     with connection.cursor() as cursor:
-        cursor.execute(FILL, {"project": project.pk, "batch": batch.pk, "items": ITEMS, "slots": SLOTS})
+        values = {"project": project.pk, "batch": batch.pk, "items": items, "slots": SLOTS}
+        cursor.execute(FILL.replace("{lane}", lane), values)
         cursor.execute("ANALYZE labeling_prompt, labeling_item, labeling_slot")
 
 
@@ -47,11 +49,11 @@ def plan_of(project: Project, user: User, kind: str = "rank") -> dict[str, Any]:
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL plan_cache_mode = force_generic_plan")
         sql = statements.TAKE[kind]
-        for number, name in enumerate(("user", "project"), start=1):
+        for number, name in enumerate(("user", "project", "confirm"), start=1):
             sql = sql.replace(f"%({name})s", f"${number}")
         cursor.execute("DEALLOCATE ALL")
-        cursor.execute(f"PREPARE take (bigint, bigint) AS {sql}")
-        cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE take ({user.pk}, {project.pk})")
+        cursor.execute(f"PREPARE take (bigint, bigint, boolean) AS {sql}")
+        cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE take ({user.pk}, {project.pk}, true)")
         [found] = cursor.fetchone()
     return (json.loads(found) if isinstance(found, str) else found)[0]["Plan"]
 
@@ -80,8 +82,8 @@ def test_two_hundred_thousand_slots_cost_one_walk_into_the_index(
     slots = [node for node in ran(plan) if node.get("Relation Name") == "labeling_slot"]
     assert "slot_next_open" in {node.get("Index Name") for node in slots}
     assert "Seq Scan" not in {node["Node Type"] for node in slots}
-    # The only sort is that of the person's own drafts.
-    assert sum(node["Actual Rows"] for node in ran(plan) if node["Node Type"] == "Sort") == 0
+    # Sorted are the person's own drafts and their lanes, of which there is one; never slots.
+    assert max(node["Actual Rows"] for node in ran(plan) if node["Node Type"] == "Sort") <= 1
     fresh = buffers(plan)
     assert fresh < 100
 
@@ -93,6 +95,43 @@ def test_two_hundred_thousand_slots_cost_one_walk_into_the_index(
     theirs = assignment.next_slot(project=project, user=reviewer, kind="rank")
     mine = assignment.next_slot(project=project, user=contractor, kind="rank")
     assert theirs is not None and mine is not None and theirs.draw < mine.draw
+
+
+@pytest.mark.django_db
+class TestLanes:
+    """20,000 slots in 40 lanes of a skill each, and a rare one of a language with a thousandth of them."""
+
+    @pytest.fixture(autouse=True)
+    def fill(self, project: Project) -> None:
+        skills = [f"skill{n}" for n in range(40)]
+        made = [Lane(project=project, name=f"|{skill}", skills=[skill]) for skill in skills]
+        Lane.objects.bulk_create([*made, Lane(project=project, name="zh", language="zh")])
+        by_number = "CASE WHEN made.id %% 1000 = 0 THEN 'zh' ELSE '|skill' || made.id %% 40 END"
+        fill(project, items=5_000, lane=by_number)
+
+    def test_a_rare_lane_is_found_without_stepping_over_the_others(self, project: Project, contractor: User) -> None:
+        assert buffers(plan_of(project, contractor)) < 80
+        slot = assignment.next_slot(project=project, user=contractor, kind="rank")
+        assert slot is not None and Slot.objects.get(pk=slot.pk).lane == "zh"
+
+    def test_whoever_may_take_every_lane_pays_for_a_look_at_each(self, project: Project, contractor: User) -> None:
+        project.memberships.filter(user=contractor).update(skills=[f"skill{n}" for n in range(40)])
+        best = Slot.objects.order_by("-priority", "draw", "index").first()
+        first = assignment.next_slot(project=project, user=contractor, kind="rank")
+        assert best is not None and first is not None and first.pk == best.pk
+        # From here on there is a place to go on from, and three rounds of looks at most.
+        done = factories.submit_next(project, contractor)
+        plan = plan_of(project, contractor)
+        assert buffers(plan) < 42 * 14
+        slots = [node for node in ran(plan) if node.get("Relation Name") == "labeling_slot"]
+        assert "Seq Scan" not in {node["Node Type"] for node in slots}
+        # Only the one that is handed out is locked: others find the heads of all lanes free.
+        assert (
+            sum(node["Actual Rows"] * node["Actual Loops"] for node in ran(plan) if node["Node Type"] == "LockRows")
+            == 1
+        )
+        second = assignment.next_slot(project=project, user=contractor, kind="rank")
+        assert second is not None and second.draw >= done.draw and second.item_id != done.item_id
 
 
 @pytest.mark.django_db

@@ -99,7 +99,7 @@ class Contractor(threading.Thread):
 
     def _work(self, client: httpx.Client, kind: str) -> bool:
         """Takes and submits one item; answers whether there was one."""
-        answer = self._post(client, f"/api/v1/projects/{self.project}/work/{kind}/next/")
+        answer = self._next(client, kind)
         if answer.status_code == httpx.codes.NO_CONTENT:
             return False
         work = answer.json()
@@ -113,6 +113,18 @@ class Contractor(threading.Thread):
             sent = {**lease, "client_key": str(uuid.uuid4()), "active_seconds": 0, **body}
             self._post(client, f"{path}/submit/", json=sent)
         return True
+
+    def _next(self, client: httpx.Client, kind: str) -> httpx.Response:
+        """Asks for an item, and confirms a guideline version that is to be read first."""
+        path = f"/api/v1/projects/{self.project}/work/{kind}/next/"
+        try:
+            return self._post(client, path)
+        except httpx.HTTPStatusError as error:
+            body = error.response.json() if error.response.status_code == httpx.codes.CONFLICT else {}
+            if body.get("code") != "guideline_unread":
+                raise
+            self._post(client, f"/api/v1/projects/{self.project}/guideline/{body['version']}/confirm/")
+            return self._post(client, path)
 
     def _written(self, work: dict[str, Any]) -> dict[str, Any] | None:
         if work["prompt"] is None:

@@ -29,6 +29,7 @@ class MembershipInline(TabularInline):
     model = Membership
     extra = 0
     autocomplete_fields = ["user"]
+    exclude = ["languages", "skills"]  # the members page checks them
 
 
 @admin.register(Project)

@@ -1,6 +1,7 @@
 """Users, projects, memberships and API tokens."""
 
 from django.contrib.auth.models import AbstractUser
+from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils.translation import gettext_lazy as _
@@ -51,6 +52,18 @@ class Project(models.Model):
     max_chars = models.PositiveIntegerField(
         _("longest text, characters"), default=20_000, validators=[MinValueValidator(100)]
     )
+    match_languages = models.BooleanField(
+        _("match languages"),
+        default=False,
+        db_default=False,
+        help_text=_("Items go to people who have the prompt's language, or any language."),
+    )
+    confirm_guideline = models.BooleanField(
+        _("new guideline versions are read first"),
+        default=True,
+        db_default=True,
+        help_text=_("Before their next item, people confirm that they have read a version that is new to them."),
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = ProjectQuerySet.as_manager()
@@ -74,6 +87,13 @@ class Membership(models.Model):
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="memberships")
     role = models.CharField(_("role"), max_length=20, choices=Role, default=Role.CONTRACTOR)
     is_active = models.BooleanField(_("active"), default=True)
+    # labeling.lanes matches them with what an item asks for; read by the hand-out statement.
+    languages = ArrayField(
+        models.CharField(max_length=8), verbose_name=_("languages"), default=list, db_default=[], blank=True
+    )
+    skills = ArrayField(
+        models.CharField(max_length=24), verbose_name=_("skills"), default=list, db_default=[], blank=True
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

@@ -146,7 +146,9 @@ export class Session {
       find("lease-lost").hidden = true;
     } catch (error) {
       this.setBusy(false);
-      this.fail(error, "not_retaken");
+      // A new version is to be read first: the page of the next item leads there.
+      if (error instanceof ApiError && error.code === "guideline_unread") this.next();
+      else this.fail(error, "not_retaken");
     }
   }
 

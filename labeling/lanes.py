@@ -1,0 +1,150 @@
+"""Lanes: what an item asks of whoever takes it, as one short name on its slots.
+
+"zh" asks for a language, "|law,medicine" for two skills, "zh|law" for both, and "" for nothing. The hand-out looks at
+the heads of the lanes that a person may take (labeling.statements), and never steps over what they may not.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from django.db import transaction
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from hone import prepared
+from hone.accounts.models import Membership, Project, User
+from hone.audit.models import record
+from labeling import statements
+from labeling.models import Lane, Prompt, Slot
+
+MOST_LANGUAGES = 12
+MOST_SKILLS = 24  # of a person
+MOST_SKILLS_ASKED = 5  # by a prompt, so that a lane's name stays short
+_LANGUAGE = re.compile(r"[a-z]{2,8}")
+_SKILL = re.compile(r"\w[\w-]{0,23}")
+
+
+class BadTag(ValueError):
+    """A language or skill that cannot be taken; the text is a sentence."""
+
+
+def language_of(tag: str) -> str:
+    """The language alone, in small letters: "zh" of "zh-CN"; empty for what is no tag, which nobody could match."""
+    first = re.split(r"[-_]", tag.strip().lower(), maxsplit=1)[0]
+    return first if _LANGUAGE.fullmatch(first) else ""
+
+
+def split(text: str) -> list[str]:
+    """The words of a field, parted by commas or spaces."""
+    return [word for word in re.split(r"[\s,;，；、]+", text) if word]
+
+
+def parse_languages(text: str) -> list[str]:
+    """Tags parted by commas or spaces, each once, sorted. Raises BadTag."""
+    found = set()
+    for word in split(text):
+        if not language_of(word):
+            raise BadTag(_("“%(word)s” is no language tag, such as en or zh.") % {"word": word[:40]})
+        found.add(language_of(word))
+    return _few(sorted(found), MOST_LANGUAGES)
+
+
+def parse_skills(words: Iterable[str], *, most: int = MOST_SKILLS) -> list[str]:
+    """Short tags in small letters, each once, sorted. Raises BadTag."""
+    found = set()
+    for word in (word.strip().lower() for word in words):
+        if word and not _SKILL.fullmatch(word):
+            raise BadTag(
+                _("“%(word)s” is no skill: one word of at most 24 letters, digits, - and _.") % {"word": word[:40]}
+            )
+        found.add(word)
+    found.discard("")
+    return _few(sorted(found), most)
+
+
+def _few(tags: list[str], most: int) -> list[str]:
+    if len(tags) > most:
+        raise BadTag(ngettext("At most %(n)d may be named.", "At most %(n)d may be named.", most) % {"n": most})
+    return tags
+
+
+def _required(project: Project, prompt: Prompt | None) -> tuple[str, list[str]]:
+    if prompt is None:  # whoever takes it writes the prompt too
+        return "", []
+    return language_of(prompt.language) if project.match_languages else "", prompt.skills
+
+
+def _name(language: str, skills: list[str]) -> str:
+    return f"{language}|{','.join(skills)}" if skills else language
+
+
+def open_for(project: Project, prompts: Iterable[Prompt | None]) -> list[str]:
+    """The lane of each prompt's item, with rows for lanes that are new to the project.
+
+    The caller's transaction holds the project (`lock`) until it has written the slots.
+    """
+    required = [_required(project, prompt) for prompt in prompts]
+    names = [_name(*one) for one in required]
+    new = {
+        name: Lane(project=project, name=name, language=language, skills=skills)
+        for name, (language, skills) in zip(names, required, strict=True)
+        if name
+    }
+    if new:
+        Lane.objects.bulk_create(new.values(), ignore_conflicts=True)
+    return names
+
+
+def lock(project: Project) -> Project:
+    """The project as it stands; until the caller's transaction ends, nobody switches the matching of languages."""
+    return Project.objects.select_for_update(no_key=True).get(pk=project.pk)
+
+
+@transaction.atomic
+def match_languages(*, project: Project, on: bool, actor: User) -> None:
+    """Switches the matching of languages, and moves the slots that are not submitted to their new lanes."""
+    found = lock(project)  # a batch that is being opened meanwhile must not keep the old lanes
+    if found.match_languages == on:
+        return
+    found.match_languages = project.match_languages = on
+    found.save(update_fields=["match_languages"])
+    waiting = Slot.objects.filter(project=found).exclude(state=Slot.State.SUBMITTED)
+    kinds = Prompt.objects.filter(items__slots__in=waiting).order_by().values_list("language", "skills").distinct()
+    prompts = [Prompt(language=language, skills=skills) for language, skills in kinds]
+    wanted = open_for(found, prompts)
+    prepared.rows(
+        statements.MOVE_TO_LANES,
+        {
+            "project": found.pk,
+            "languages": [prompt.language for prompt in prompts],
+            "skills": [",".join(prompt.skills) for prompt in prompts],
+            "lanes": wanted,
+        },
+    )
+    record("project.languages_matched" if on else "project.languages_not_matched", found, actor=actor)
+
+
+@transaction.atomic
+def set_tags(*, member: Membership, languages: list[str], skills: list[str], actor: User) -> None:
+    """What a member brings, as parse_languages and parse_skills return it; holds from their next hand-out."""
+    before = {"languages_before": member.languages, "skills_before": member.skills}
+    member.languages, member.skills = languages, skills
+    member.save(update_fields=["languages", "skills"])
+    record("member.tags_changed", member, actor=actor, languages=languages, skills=skills, **before)
+
+
+def is_work_elsewhere(*, project: Project, user: User, kind: str) -> bool:
+    """Whether items are open that the user could take, had they other languages or skills."""
+    asked = {"project": project.pk, "user": user.pk}
+    return bool(prepared.rows(statements.ELSEWHERE[kind], asked))
+
+
+def brought_by(*, project: Project, user: User) -> dict[str, Any]:
+    """The user's own languages and skills, and whether the project's items ask for any."""
+    member = project.memberships.filter(user=user, is_active=True).first()
+    return {
+        "languages": member.languages if member else [],
+        "skills": member.skills if member else [],
+        "is_matched": project.match_languages or project.lanes.exists(),
+    }
