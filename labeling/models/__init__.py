@@ -2,6 +2,7 @@
 
 from labeling.models.guidelines import Guideline
 from labeling.models.labels import Comparison, Demonstration, Ranking
+from labeling.models.pay import Ledger, LedgerEntry, PayRate
 from labeling.models.prompts import Category, Prompt
 from labeling.models.quality import QualityReport, Retraction
 from labeling.models.ranking_form import RankingForm
@@ -17,6 +18,9 @@ __all__ = [
     "Draft",
     "Guideline",
     "Item",
+    "Ledger",
+    "LedgerEntry",
+    "PayRate",
     "Prompt",
     "PromptBand",
     "QualityReport",
