@@ -39,7 +39,7 @@ def invitations(request: HttpRequest, slug: str) -> HttpResponse:
     """All invitations with their state, and a form; a POST makes one and shows its link this once."""
     user = signed_in(request)
     project = access.project_for(user, slug, roles=access.MANAGERS)
-    form = InvitationForm(request.POST or None)
+    form = InvitationForm(request.POST if request.method == "POST" else None)
     link = None
     if request.method == "POST" and form.is_valid():
         values = form.cleaned_data

@@ -31,7 +31,7 @@ def _managed(request: HttpRequest, slug: str) -> tuple[User, Project]:
 def rates(request: HttpRequest, slug: str) -> HttpResponse:
     """What the project pays: all rates, newest first, and a form for the next one."""
     user, project = _managed(request, slug)
-    form = PayRateForm(request.POST or None, project=project)
+    form = PayRateForm(request.POST if request.method == "POST" else None, project=project)
     if request.method == "POST" and form.is_valid():
         form.save(actor=user)
         messages.success(request, _("The rate is saved."))
@@ -64,7 +64,7 @@ def balances(request: HttpRequest, slug: str) -> HttpResponse:
     user, project = _managed(request, slug)
     rows = payouts.balances(LedgerEntry.objects.filter(project=project))
     people = User.objects.in_bulk({row["user"] for row in rows})
-    form = CloseForm(request.POST or None, project=project, people=list(people))
+    form = CloseForm(request.POST if request.method == "POST" else None, project=project, people=list(people))
     if request.method == "POST" and form.is_valid():
         values = form.cleaned_data
         made = payouts.close(

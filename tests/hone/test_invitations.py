@@ -18,12 +18,8 @@ from tests import factories
 
 pytestmark = pytest.mark.django_db
 PAGE = "/p/alpha/invitations/"
-NEW = {
-    "username": "nova",
-    "display_name": "Nova Star",
-    "password1": "lantern-harbour-9",
-    "password2": "lantern-harbour-9",
-}
+SECRET = "lantern-harbour-9"
+NEW = {"username": "nova", "display_name": "Nova Star", "password1": SECRET, "password2": SECRET}
 
 
 def invite(project: Project, actor: User, **more: Any) -> tuple[Invitation, str]:
