@@ -63,7 +63,8 @@ def of_standing_labels(*, project: Project, author: User, since: datetime | None
             standing[f"{label}__created_at__gte"] = since
         about |= Q(**standing)
     entries = LedgerEntry.objects.filter(about, project=project, user=author).order_by()
-    return [row for row in entries.values("currency").annotate(amount=Sum("amount")) if row["amount"] > 0]
+    rows: Any = entries.values("currency").annotate(amount=Sum("amount"))
+    return [row for row in rows if row["amount"] > 0]
 
 
 def entries_of(project: Project, user: User | None = None) -> QuerySet[LedgerEntry]:

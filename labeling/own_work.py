@@ -32,7 +32,8 @@ def by_project(user: User, *, project: Project | None = None) -> dict[int, dict[
         own = model._default_manager.filter(
             author=user, slot__isnull=False, **({"project": project} if project else {})
         )
-        for row in own.order_by().values("project").annotate(**wanted):
+        rows: Any = own.order_by().values("project").annotate(**wanted)
+        for row in rows:
             numbers = found.setdefault(row["project"], nothing())
             for period in PERIODS:
                 for column in _COLUMNS:

@@ -114,7 +114,7 @@ def _write(sql: str, *, labels: Iterable[Demonstration | Ranking], reason: str, 
     with connection.cursor() as cursor:
         for model, label in ((Ranking, "ranking"), (Demonstration, "demonstration")):
             ids = [row.pk for row in chosen if isinstance(row, model)]
-            given = {"labels": ids, "cause": cause, "reason": reason, "actor": actor.pk}
+            given: dict[str, Any] = {"labels": ids, "cause": cause, "reason": reason, "actor": actor.pk}
             cursor.execute(sql.format(label=label), given)
             written += cursor.rowcount
     return written

@@ -6,7 +6,7 @@ from django import template
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
-from labeling.currencies import PLACES
+from labeling.currencies import PLACES, payable
 
 register = template.Library()
 
@@ -20,6 +20,12 @@ def money(amount: Decimal | None, currency: str) -> str:
     is_whole = amount == round(amount, places)
     shown = number_format(amount, decimal_pos=places if is_whole else 4, force_grouping=True)
     return _("%(amount)s %(currency)s") % {"amount": shown, "currency": currency}
+
+
+@register.filter
+def coins(amount: Decimal, currency: str) -> str:
+    """The amount in whole coins, as far as it could be paid out."""
+    return money(payable(amount, currency), currency)
 
 
 @register.filter

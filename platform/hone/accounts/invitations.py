@@ -85,7 +85,7 @@ def join(*, invitation_id: int, user: User) -> Project:
     member = Membership.objects.select_for_update().filter(user=user, project=project).first()
     if member is not None and not member.is_active:
         raise MustAsk
-    if member is not None and _RANKS.index(member.role) >= _RANKS.index(role):  # type: ignore[arg-type]
+    if member is not None and _RANKS.index(member.role) >= _RANKS.index(role):
         raise AlreadyThere
     if sentence := why_closed(invitation):
         raise Closed(sentence)

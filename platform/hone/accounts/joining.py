@@ -75,7 +75,8 @@ def join(request: HttpRequest) -> HttpResponse:
 
 
 def _shown(request: HttpRequest) -> Invitation | None:
-    return Invitation.objects.select_related("project").filter(pk=request.session.get(_SESSION_KEY)).first()
+    shown: int = request.session.get(_SESSION_KEY) or 0
+    return Invitation.objects.select_related("project").filter(pk=shown).first()
 
 
 def _hindrance(request: HttpRequest, invitation: Invitation) -> str:
