@@ -9,6 +9,8 @@ from labeling.models import (
     Demonstration,
     Guideline,
     Item,
+    LedgerEntry,
+    PayRate,
     Prompt,
     Ranking,
     RankingForm,
@@ -90,3 +92,17 @@ class RetractionAdmin(ReadOnlyAdmin):
     list_display = ["id", "project", "author", "since", "rankings", "demonstrations", "made_by", "made_at", "undone_at"]
     list_filter = ["project"]
     list_select_related = ["project", "author", "made_by"]
+
+
+@admin.register(PayRate)
+class PayRateAdmin(ReadOnlyAdmin):
+    list_display = ["project", "user", "basis", "currency", "effective_from", "made_by"]
+    list_filter = ["project"]
+    list_select_related = ["project", "user", "made_by"]
+
+
+@admin.register(LedgerEntry)
+class LedgerEntryAdmin(ReadOnlyAdmin):
+    list_display = ["id", "project", "user", "kind", "amount", "currency", "at"]
+    list_filter = ["project", "kind"]
+    list_select_related = ["project", "user"]

@@ -85,6 +85,7 @@ def _slot(row: Mapping[str, Any], project: Project | None = None) -> Slot:
     slot.guideline = prepared.instance(Guideline, {**row, "id": row["guideline_id"]}) if row["guideline_id"] else None
     if project is not None:
         slot.project = project
+    slot.can_have_passed = row.get("can_have_passed")
     return slot
 
 
@@ -174,6 +175,12 @@ def release(slot: Slot) -> None:
     for name, value in _FREED.items():
         setattr(slot, name, value)
     slot.save(update_fields=list(_FREED))
+
+
+def free_of(*, project: Project, user: User) -> int:
+    """Opens what the person holds in the project; returns how many. The caller holds the person's lock."""
+    held = Slot.objects.select_for_update().filter(project=project, holder=user, state=Slot.State.LEASED)
+    return Slot.objects.filter(pk__in=list(held.values_list("pk", flat=True))).update(**_FREED)
 
 
 def free_expired(*, project: Project | None = None) -> int:

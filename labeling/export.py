@@ -97,3 +97,8 @@ def _provenance(row: dict[str, Any]) -> dict[str, Any]:
         "simulated": row["simulated"],
         "created_at": row["created_at"].isoformat(),
     }
+
+
+def plain(text: str) -> str:
+    """A text that no spreadsheet takes for a formula."""
+    return f"'{text}" if text[:1] in "=+-@\t\r" else text

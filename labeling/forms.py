@@ -3,13 +3,11 @@
 from typing import Any
 
 from django import forms
-from django.db import transaction
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
 from hone.accounts.models import Membership, Project, User
-from hone.audit.models import record
-from labeling import lanes
+from labeling import lanes, members
 from labeling.models import Category, Guideline
 
 
@@ -44,24 +42,13 @@ class MemberForm(forms.Form):
     def clean_username(self) -> str:
         name = self.cleaned_data["username"]
         if not User.objects.filter(username=name, is_active=True).exists():
-            raise forms.ValidationError(_t("There is no user of this name; staff add users in the admin."))
+            raise forms.ValidationError(_t("There is no user of this name; invite them by a link."))
         return name
 
-    @transaction.atomic
     def save(self, *, actor: User) -> Membership:
-        """Adds the member, or changes the role of one who is there."""
+        """Raises members.LastManager."""
         user = User.objects.get(username=self.cleaned_data["username"])
-        member, created = Membership.objects.select_for_update().get_or_create(
-            user=user, project=self.project, defaults={"role": self.cleaned_data["role"]}
-        )
-        if created:
-            record("member.added", member, actor=actor, role=member.role)
-            return member
-        before = {"role_before": member.role, "active_before": member.is_active}
-        member.role, member.is_active = self.cleaned_data["role"], True
-        member.save(update_fields=["role", "is_active"])
-        record("member.changed", member, actor=actor, role=member.role, **before)
-        return member
+        return members.add(project=self.project, user=user, role=self.cleaned_data["role"], actor=actor)
 
 
 class MemberTagsForm(forms.Form):
@@ -101,12 +88,10 @@ class MemberSwitchForm(forms.Form):
         super().__init__(*args, **kwargs)
         self.fields["member"].queryset = project.memberships.all()  # type: ignore[attr-defined]
 
-    @transaction.atomic
     def save(self, *, actor: User) -> None:
-        member, action = self.cleaned_data["member"], self.cleaned_data["action"]
-        member.is_active = action == "activate"
-        member.save(update_fields=["is_active"])
-        record(f"member.{action}d", member, actor=actor)
+        """Raises members.LastManager."""
+        change = members.activate if self.cleaned_data["action"] == "activate" else members.deactivate
+        change(member=self.cleaned_data["member"], actor=actor)
 
 
 class PromptFilterForm(forms.Form):

@@ -34,6 +34,7 @@ from labeling.models import (
 LETTERS = string.ascii_uppercase
 NOTE_CHARS = 2000
 DRAFT_CHARS = 400_000
+MOST_SECONDS = 2_147_483_647  # that the column holds
 
 
 class AlreadySubmitted(Exception):
@@ -116,15 +117,19 @@ def _common(*, slot: Slot, user: User, answer: dict[str, Any]) -> dict[str, Any]
     if not isinstance(note, str) or len(note) > NOTE_CHARS:
         raise Invalid(note=_("The note may have at most %(limit)d characters.") % {"limit": NOTE_CHARS})
     seconds = answer.get("active_seconds", 0)
-    if isinstance(seconds, bool) or not isinstance(seconds, int) or not 0 <= seconds <= 86_400:
-        raise Invalid(active_seconds=_("The time must be a whole number of seconds within a day."))
+    if isinstance(seconds, bool) or not isinstance(seconds, int) or not 0 <= seconds <= MOST_SECONDS:
+        raise Invalid(active_seconds=_("The time must be a whole number of seconds."))
+    # More than can have passed is no reason to lose an answer: it is cut, and the label says so. Scripts keep theirs.
+    possible = slot.can_have_passed
+    too_much = possible is not None and seconds > possible and not user.is_simulated
     return {
         "project": slot.project,
         "slot": slot,
         "author": user,
         "guideline": slot.guideline,
         "note": note,
-        "active_seconds": seconds,
+        "active_seconds": possible if too_much else seconds,
+        "claimed_seconds": seconds if too_much else None,
         "simulated": user.is_simulated,
     }
 
@@ -265,9 +270,9 @@ def draft_of(kind: str, answer: dict[str, Any]) -> dict[str, Any]:
     """The part of a submitted answer that its page can restore as a draft."""
     fields: tuple[str, ...]
     if kind == "rank":
-        fields = ("tiers", "unacceptable", "ratings", "flags", "strength", "reason", "note")
+        fields = ("tiers", "unacceptable", "ratings", "flags", "strength", "reason", "note", "active_seconds")
     else:
-        fields = ("messages", "note", "category", "language")
+        fields = ("messages", "note", "category", "language", "active_seconds")
     return {field: answer[field] for field in fields if field in answer}
 
 
@@ -281,11 +286,16 @@ def save_draft(*, slot_id: int, user: User, content: dict[str, Any]) -> Draft:
     if len(str(content)) > DRAFT_CHARS:
         raise Invalid(content=_("The draft is too large to keep."))
     lock_person(user)  # as submit does, which drops the draft
-    item_id = Slot.objects.values_list("item_id", flat=True).get(pk=slot_id)
+    slot = Slot.objects.only("item_id", "holder_id", "leased_at").get(pk=slot_id)
+    item_id = slot.item_id
+    begun = {"begun_at": slot.leased_at} if slot.holder_id == user.pk and slot.leased_at else {}
     if Slot.objects.filter(item=item_id, holder=user, state=Slot.State.SUBMITTED).exists():
         raise Invalid(content=_("This item is submitted already."))
     draft, _created = Draft.objects.update_or_create(
-        item_id=item_id, author=user, defaults={"content": content, "saved_at": Now()}
+        item_id=item_id,
+        author=user,
+        defaults={"content": content, "saved_at": Now()},
+        create_defaults={"content": content, "saved_at": Now(), **begun},
     )
     draft.refresh_from_db(fields=["saved_at"])
     return draft

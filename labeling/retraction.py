@@ -12,10 +12,11 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Max, QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from hone.accounts.models import Project, User
 from hone.audit.models import record
-from labeling import lanes
+from labeling import lanes, pay
 from labeling.assignment import lock_person
 from labeling.models import Comparison, Demonstration, Item, Ranking, Retraction, Slot
 
@@ -59,9 +60,18 @@ def effect(*, project: Project, author: User, since: datetime | None) -> Effect:
 
 @transaction.atomic
 def retract(
-    *, project: Project, author: User, since: datetime | None, reason: str, ask_again: bool, actor: User
+    *,
+    project: Project,
+    author: User,
+    since: datetime | None,
+    reason: str,
+    ask_again: bool,
+    actor: User,
+    take_back_pay: bool = False,
 ) -> Retraction:
     """Takes back the author's labels made at `since` or later, all where it is None. Raises NothingToRetract.
+
+    What was paid for them stays paid unless `take_back_pay` is set; `undo` gives it back.
 
     With `ask_again` each label's item gets one more open slot, which its author is never handed: they hold the old one.
     """
@@ -77,6 +87,9 @@ def retract(
     if ask_again:
         made.slots_opened = _open_again(made)
     made.save(update_fields=["demonstrations", "rankings", "comparisons", "slots_opened"])
+    taken = 0
+    if take_back_pay:
+        taken = pay.reverse(labels=_labels(made), reason=reason, actor=actor, cause=_cause(made))
     counts = {"demonstrations": made.demonstrations, "rankings": made.rankings, "slots_opened": made.slots_opened}
     record(
         "labels.retracted",
@@ -86,6 +99,7 @@ def retract(
         project=project.slug,
         since=since.isoformat() if since else None,
         reason=reason,
+        pay_taken_back=taken,
         **counts,
     )
     return made
@@ -101,11 +115,25 @@ def undo(*, retraction: Retraction, actor: User) -> None:
     if found.undone_at is not None:
         raise AlreadyUndone
     closed = _close_again(found) if found.slots_opened else 0
+    reason = _("The labels were restored.")
+    given_back = pay.restore(labels=_labels(found), reason=reason, actor=actor, cause=_cause(found))
     for model in (Demonstration, Ranking, Comparison):
         model._default_manager.filter(retraction=found).update(retraction=None)
     found.undone_at, found.undone_by = timezone.now(), actor
     found.save(update_fields=["undone_at", "undone_by"])
-    record("labels.restored", found, actor=actor, slots_closed=closed)
+    record("labels.restored", found, actor=actor, slots_closed=closed, pay_given_back=given_back)
+
+
+def _labels(retraction: Retraction) -> list[Demonstration | Ranking]:
+    taken = {"retraction": retraction}
+    return [
+        *Ranking.objects.filter(**taken).only("id", "project_id"),
+        *Demonstration.objects.filter(**taken).only("id", "project_id"),
+    ]
+
+
+def _cause(retraction: Retraction) -> str:
+    return f"retraction:{retraction.pk}"
 
 
 def _standing(*, project: Project, author: User, since: datetime | None) -> Callable[[Any], QuerySet[Any]]:

@@ -49,9 +49,12 @@ WITH chosen AS MATERIALIZED (
 {_WORK.format(more="")} {_SHOWN}
 """
 
+# `can_have_passed`: seconds since the person was first handed the item, as far as a draft remembers earlier leases.
 LOCK_HELD = f"""
 WITH chosen AS MATERIALIZED (
-  SELECT {_COLUMNS}, true AS alive
+  SELECT {_COLUMNS}, true AS alive, ceil(extract(epoch FROM statement_timestamp() - least(slot.leased_at,
+           (SELECT begun_at FROM labeling_draft WHERE item_id = slot.item_id AND author_id = slot.holder_id)
+         )))::int AS can_have_passed
     FROM labeling_slot AS slot
    WHERE slot.id = %(slot)s AND slot.holder_id = %(user)s AND slot.lease_token = %(token)s AND slot.state = 'leased'
      AND slot.lease_expires_at > statement_timestamp()

@@ -2,6 +2,7 @@
 
 from celery import shared_task
 
+from labeling import booking
 from labeling.assignment import free_expired
 from labeling.checks import duplicates
 from labeling.quality import measuring
@@ -21,3 +22,8 @@ def remember_prompts() -> None:
 @shared_task
 def measure_quality(report_id: int) -> None:
     measuring.measure(report_id)
+
+
+@shared_task
+def book_earnings() -> None:
+    booking.book_all()

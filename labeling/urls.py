@@ -1,7 +1,7 @@
 from django.urls import path
 
 from labeling import views
-from labeling.views import manage, people, quality, reading, working, writing_rules
+from labeling.views import invitations, manage, pay, people, quality, reading, working, writing_rules
 from labeling.views.settings import settings
 
 app_name = "labeling"
@@ -17,9 +17,17 @@ urlpatterns = [
     path("p/<slug:slug>/import/", manage.import_file, name="import"),
     path("p/<slug:slug>/members/", manage.members, name="members"),
     path("p/<slug:slug>/settings/writing/", writing_rules.writing_rules, name="writing_rules"),
+    path("p/<slug:slug>/settings/pay/", pay.rates, name="pay_rates"),
+    path("p/<slug:slug>/settings/pay/<int:pk>/withdraw/", pay.withdraw, name="pay_withdraw"),
     path("p/<slug:slug>/settings/", settings, name="settings"),
     path("p/<slug:slug>/data/", manage.data, name="data"),
+    path("me/", people.overview, name="my_work"),
     path("p/<slug:slug>/me/", people.me, name="me"),
+    path("p/<slug:slug>/pay/", pay.balances, name="pay"),
+    path("p/<slug:slug>/pay/ledger.csv", pay.ledger_csv, name="ledger_csv"),
+    path("p/<slug:slug>/pay/<int:pk>/", pay.person, name="pay_person"),
+    path("p/<slug:slug>/invitations/", invitations.invitations, name="invitations"),
+    path("p/<slug:slug>/invitations/<int:pk>/revoke/", invitations.revoke, name="invitation_revoke"),
     path("p/<slug:slug>/members.csv", people.members_csv, name="members_csv"),
     path("p/<slug:slug>/quality/", quality.quality, name="quality"),
     path("p/<slug:slug>/people/<int:pk>/", quality.person, name="person"),

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from labeling.api import data, quality, reading, work
+from labeling.api import data, ledger, quality, reading, work
 
 urlpatterns = [
     path("projects/", data.ProjectList.as_view(), name="projects"),
@@ -14,6 +14,8 @@ urlpatterns = [
     path("projects/<slug:slug>/demonstrations/", data.DemonstrationList.as_view(), name="demonstrations"),
     path("projects/<slug:slug>/comparisons/export/", data.ComparisonExport.as_view(), name="comparisons-export"),
     path("projects/<slug:slug>/quality/", quality.QualityView.as_view(), name="quality"),
+    path("projects/<slug:slug>/ledger/", ledger.LedgerView.as_view(), name="ledger"),
+    path("projects/<slug:slug>/ledger/mine/", ledger.OwnLedgerView.as_view(), name="ledger-mine"),
     path("projects/<slug:slug>/work/<str:kind>/next/", work.NextView.as_view(), name="work-next"),
     path("work/<int:slot_id>/renew/", work.RenewView.as_view(), name="work-renew"),
     path("work/<int:slot_id>/draft/", work.DraftView.as_view(), name="work-draft"),

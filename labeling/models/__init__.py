@@ -2,6 +2,7 @@
 
 from labeling.models.guidelines import Guideline, GuidelineReading, QuizAttempt
 from labeling.models.labels import Comparison, Demonstration, Ranking
+from labeling.models.pay import Ledger, LedgerEntry, PayRate
 from labeling.models.prompts import Category, Prompt
 from labeling.models.quality import QualityReport, Retraction
 from labeling.models.ranking_form import RankingForm
@@ -19,6 +20,9 @@ __all__ = [
     "GuidelineReading",
     "Item",
     "Lane",
+    "Ledger",
+    "LedgerEntry",
+    "PayRate",
     "Prompt",
     "PromptBand",
     "QualityReport",

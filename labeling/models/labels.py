@@ -30,6 +30,9 @@ class Label(models.Model):
     guideline = models.ForeignKey(Guideline, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
     note = models.TextField(blank=True)
     active_seconds = models.PositiveIntegerField(default=0, help_text="seconds the page was in use")
+    claimed_seconds = models.PositiveIntegerField(
+        null=True, blank=True, help_text="what the page said, where it was more than can have passed"
+    )
     simulated = models.BooleanField(default=False, help_text="made by a scripted contractor")
     created_at = models.DateTimeField(auto_now_add=True)
     retraction = retraction_field()

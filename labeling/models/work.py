@@ -125,6 +125,9 @@ class Slot(models.Model):
     ranking_form = models.JSONField(null=True, blank=True, help_text="a copy of the form shown; null: an order alone")
     submitted_at = models.DateTimeField(null=True, blank=True)
 
+    # Not stored: on a slot that assignment.lock_held read, how many seconds its holder can have worked on it.
+    can_have_passed: int | None = None
+
     class Meta:
         ordering = ["id"]
         constraints = [
@@ -170,6 +173,9 @@ class Draft(models.Model):
     author = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="drafts")
     content = models.JSONField()
     saved_at = models.DateTimeField(db_default=Now())
+    begun_at = models.DateTimeField(
+        db_default=Now(), help_text="when the item was handed out first: the draft outlives that lease"
+    )
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["item", "author"], name="draft_once")]

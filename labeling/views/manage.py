@@ -13,10 +13,11 @@ from django.utils.translation import gettext as _
 from hone.accounts import access
 from hone.accounts.models import Membership
 from hone.markdown import render as render_markdown
-from labeling import guidelines, importing, people, queries
+from labeling import earnings, guidelines, importing, people, queries
 from labeling.export import comparison_lines
 from labeling.forms import GuidelineForm, ImportForm, MemberForm, MemberSwitchForm, MemberTagsForm, PromptFilterForm
 from labeling.forms_quiz import QuizEditor
+from labeling.members import LastManager
 from labeling.models import Category, Guideline, Prompt
 from labeling.quality import showing
 from labeling.views import signed_in
@@ -126,36 +127,43 @@ def import_file(request: HttpRequest, slug: str) -> HttpResponse:
 
 @login_required
 def members(request: HttpRequest, slug: str) -> HttpResponse:
-    """Who works here; managers add people and change roles."""
+    """Who works here, with their numbers, sorted as the address says; managers add people and change roles."""
     user = signed_in(request)
     project = access.project_for(user, slug, roles=access.MANAGERS)
-    form = MemberForm(request.POST if request.POST.get("action") == "add" else None, project=project)
-    if request.method == "POST":
-        if request.POST.get("action") == "add" and form.is_valid():
-            form.save(actor=user)
-            return redirect("labeling:members", slug=slug)
-        switch = MemberSwitchForm(request.POST, project=project)
-        if request.POST.get("action") not in {"add", "tags"} and switch.is_valid():
-            switch.save(actor=user)
-            return redirect("labeling:members", slug=slug)
-    tags = MemberTagsForm(request.POST if request.POST.get("action") == "tags" else None, project=project)
+    action = request.POST.get("action")
+    is_adding = action == "add"
+    form = MemberForm(request.POST if is_adding else None, project=project)
+    tags = MemberTagsForm(request.POST if action == "tags" else None, project=project)
+    switch = MemberSwitchForm(request.POST, project=project)
     if tags.is_bound and tags.is_valid():
         tags.save(actor=user)
         name = tags.cleaned_data["member"].user.name
         messages.success(request, _("The languages and skills of %(name)s are saved.") % {"name": name})
-        return redirect("labeling:members", slug=slug)
-    memberships = project.memberships.select_related("user", "project").order_by("user__username")
-    numbers = people.statistics(project, [member.user for member in memberships])
+        return redirect(request.get_full_path())
+    if request.method == "POST" and action != "tags" and (form if is_adding else switch).is_valid():
+        try:
+            (form if is_adding else switch).save(actor=user)
+        except LastManager:
+            sentence = _("This is the project's last active manager. Make somebody else a manager first.")
+            if is_adding:
+                form.add_error(None, sentence)
+            else:
+                messages.error(request, sentence)
+                return redirect(request.get_full_path())
+        else:
+            return redirect(request.get_full_path())
+    sort = request.GET.get("sort", "name")
     rows = [
-        {
-            "member": member,
-            **numbers[member.user_id],
-            "agreement": showing.bar(numbers[member.user_id]["agreement"]),
-            "tags": _tags_form(tags, member),
-        }
-        for member in memberships
+        {**row, "agreement": showing.bar(row["agreement"]), "tags": _tags_form(tags, row["member"])}
+        for row in people.member_rows(project, sort=sort)
     ]
-    context = {"project": project, "rows": rows, "form": form}
+    context = {
+        "project": project,
+        "rows": rows,
+        "form": form,
+        "sort": sort if sort.removeprefix("-") in people.SORTS else "name",
+        "is_paid": earnings.is_paid(project),
+    }
     return render(request, "labeling/members.html", context, status=400 if tags.is_bound else 200)
 
 

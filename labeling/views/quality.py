@@ -17,7 +17,7 @@ from django.views.decorators.http import require_POST
 
 from hone.accounts import access
 from hone.accounts.models import Project, User
-from labeling import retraction
+from labeling import earnings, retraction
 from labeling.models import Completion, Demonstration, Ranking, Retraction
 from labeling.quality import measuring, showing
 from labeling.responses import LETTERS
@@ -32,6 +32,7 @@ class RetractForm(forms.Form):
     since = forms.DateField(required=False)
     reason = forms.CharField(max_length=retraction.REASON_CHARS)
     ask_again = forms.BooleanField(required=False)
+    take_back_pay = forms.BooleanField(required=False)
 
     def moment(self) -> datetime | None:
         day = self.cleaned_data["since"]
@@ -99,13 +100,21 @@ def retract(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
         context = _person_context(request, user, project, author)
         return render(request, "labeling/person.html", {**context, "form": form}, status=400)
     since, reason, ask_again = form.moment(), form.cleaned_data["reason"], form.cleaned_data["ask_again"]
+    take_back_pay = form.cleaned_data["take_back_pay"]
     if "confirmed" not in request.POST:
         effect = retraction.effect(project=project, author=author, since=since)
         context = {**_of_project(user, project), "author": author, "form": form, "effect": effect, "since": since}
+        context["paid"] = earnings.of_standing_labels(project=project, author=author, since=since)
         return render(request, "labeling/retract.html", context)
     try:
         made = retraction.retract(
-            project=project, author=author, since=since, reason=reason, ask_again=ask_again, actor=user
+            project=project,
+            author=author,
+            since=since,
+            reason=reason,
+            ask_again=ask_again,
+            actor=user,
+            take_back_pay=take_back_pay,
         )
     except retraction.NothingToRetract:
         messages.error(request, _("There is no label to retract any more."))
@@ -176,6 +185,7 @@ def _person_context(request: HttpRequest, user: User, project: Project, author: 
         "report": report,
         "retractions": _retractions(project).filter(author=author),
         "form": RetractForm(),
+        "is_paid": earnings.is_paid(project),
     }
 
 

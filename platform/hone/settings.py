@@ -253,6 +253,7 @@ CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "beat-schedule")
 CELERY_BEAT_SCHEDULE = {
     "free-expired-leases": {"task": "labeling.tasks.free_expired_leases", "schedule": 10.0},
     "remember-prompts": {"task": "labeling.tasks.remember_prompts", "schedule": 10.0, "options": {"expires": 10}},
+    "book-earnings": {"task": "labeling.tasks.book_earnings", "schedule": 30.0, "options": {"expires": 30}},
     "reap-lost-runs": {"task": "training.tasks.reap_lost_runs", "schedule": 10.0},
     "advance-rounds": {"task": "training.tasks.advance_rounds", "schedule": 2.0, "options": {"expires": 10}},
 }

@@ -10,6 +10,7 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from hone.accounts import views as accounts
+from hone.accounts.joining import join
 from hone.health import health
 from labeling.views import home
 
@@ -21,6 +22,7 @@ site = [
         name="login",
     ),
     path("logout/", auth.LogoutView.as_view(), name="logout"),
+    path("join/", join, name="join"),
     path("account/", accounts.account, name="account"),
     path(
         "account/password/",

@@ -1,12 +1,17 @@
 """What holds on every page: a phone's width, one heading, a title, a strict policy, and harmless texts."""
 
 import re
+from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 from playwright.sync_api import Page, Response, expect
 
+from hone.accounts import invitations
 from hone.accounts.models import Project, User
+from labeling import pay, payouts
 from labeling.batches import NewItem, open_batch
 from labeling.models import Demonstration
 from tests import factories
@@ -29,6 +34,12 @@ PATHS = {
     "data": "/p/alpha/data/",
     "quality": "/p/alpha/quality/",
     "my work": "/p/alpha/me/",
+    "all my work": "/me/",
+    "pay": "/p/alpha/pay/",
+    "pay rates": "/p/alpha/settings/pay/",
+    "a person's pay": "/p/alpha/pay/{person}/",
+    "invitations": "/p/alpha/invitations/",
+    "invitation": "/join/",
     "account": "/account/",
     "password": "/account/password/",
     "login": "/login/",
@@ -51,7 +62,14 @@ def filled(project: Project, manager: User, contractor: User) -> Project:
     factories.make_guideline(
         project, body=f"# Spec\n\n## {WORD}\n\n`{WORD * 3}`\n\n| {WORD} | {WORD} |\n|-|-|\n| a | b |"
     )
+    rate = {"currency": "EUR", "per_demonstration": Decimal(1), "per_ranking": Decimal("123456.1234")}
+    pay.set_rate(project=project, actor=manager, basis="piece", **rate)
     factories.make_ranking(contractor, project, [[0], [1, 2]], [3])
+    for reason in (WORD * 3, "T"):
+        payouts.close(project=project, actor=manager, reason=reason)
+        pay.bonus(project=project, user=contractor, amount=Decimal(7), currency="EUR", reason=WORD * 3, actor=manager)
+    until = timezone.now() + timedelta(days=1)
+    invitations.invite(project=project, role="reviewer", note=WORD * 3, max_uses=3, expires_at=until, actor=manager)
     factories.make_member(project, username=WORD)
     prompt = factories.make_prompt(project, f"What is a {WORD * 3}?", source=WORD)
     answers = [f"{WORD * 3}\n\n```\n{WORD * 3}\n```" for _ in range(4)]
@@ -71,7 +89,7 @@ def test_page_fits_a_phone_and_has_a_heading_and_a_title(
         problems.expect(f"{status} (")
     run = factories.make_run(filled, model=factories.make_checkpoint(name=WORD, project=filled))
     page = open_page(who, viewport=PHONE, has_touch=True)
-    answer = page.goto(path.format(run=run.pk, checkpoint=run.model.pk))
+    answer = page.goto(path.format(run=run.pk, checkpoint=run.model.pk, person=contractor.pk))
     assert answer is not None and answer.status == status
     expect_whole(page, answer)
 

@@ -1,6 +1,7 @@
 """What the API's schema says is what the API answers: the same keys, at every depth, for every endpoint of labeling."""
 
 import uuid
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from rest_framework.test import APIClient
 
 from hone.accounts.models import Project, User
-from labeling import guideline_reading, guidelines
+from labeling import guideline_reading, guidelines, pay
 from labeling.api.urls import urlpatterns
 from labeling.models import QualityReport, Slot, WritingRules
 from labeling.quality import measuring
@@ -119,5 +120,10 @@ def test_answers_have_the_keys_that_the_schema_names(
     check("post", OF_PROJECT + "guideline/{number}/confirm/", 409)
     guideline_reading.attempt(guideline=newer, user=manager, answers=[[0]])
     check("post", OF_PROJECT + "guideline/{number}/confirm/", 200)
+    rate = {"currency": "EUR", "per_demonstration": 1, "per_ranking": 1}
+    pay.set_rate(project=project, actor=manager, basis="piece", **rate)
+    pay.bonus(project=project, user=manager, amount=Decimal(1), currency="EUR", reason="Thanks", actor=manager)
+    check("get", f"{OF_PROJECT}ledger/", 200)
+    check("get", f"{OF_PROJECT}ledger/mine/", 200)
     routes = {"/api/v1/" + str(route.pattern).replace("<slug:", "{").replace("<int:", "{") for route in urlpatterns}
     assert {path.replace("<str:", "{").replace(">", "}") for path in routes} == check.seen

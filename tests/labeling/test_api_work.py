@@ -33,13 +33,14 @@ def test_rank_from_next_to_submit(api: APIClient, project: Project, contractor: 
     factories.make_batch(project)
     work = begin(api, contractor, project)
     assert [answer["letter"] for answer in work["answers"]] == ["A", "B", "C", "D"]
+    Slot.objects.update(leased_at=timezone.now() - timedelta(seconds=12))
     answer = submit(api, work, tiers=[["D"], ["A", "B"]], unacceptable=["C"], active_seconds=12)
     assert answer.status_code == 201
     ranking = Ranking.objects.get(pk=answer.json()["id"])
     slot = Slot.objects.get(pk=work["slot"])
     assert slot.order_shown is not None
     assert ranking.tiers[0] == [slot.order_shown[3]] and ranking.unacceptable == [slot.order_shown[2]]
-    assert ranking.active_seconds == 12
+    assert (ranking.active_seconds, ranking.claimed_seconds) == (12, None)
 
 
 def test_the_payload_never_names_the_model(api: APIClient, project: Project, contractor: User) -> None:

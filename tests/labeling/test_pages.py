@@ -180,13 +180,15 @@ class TestMembers:
         def fail(*_: object, **__: object) -> None:
             raise RuntimeError("no")
 
-        monkeypatch.setattr("labeling.forms.record", fail)
+        monkeypatch.setattr("labeling.members.record", fail)
         factories.make_user("new")
         client.force_login(manager)
         client.raise_request_exception = False
         member = Membership.objects.get()
+        factories.make_member(project, "manager")  # the last one could not go
         assert client.post("/p/alpha/members/", {"member": member.pk, **body}).status_code == 500
-        assert Membership.objects.get() == member and Membership.objects.get().is_active
+        member.refresh_from_db()
+        assert member.is_active and Membership.objects.count() == 2
 
 
 class TestHome:

@@ -228,11 +228,15 @@ class TestOnesOwnNumbers:
         )
         found = see(client, contractor, "/p/alpha/me/")
         assert found.context["rows"][0] == {"name": "Rankings", "today": 1, "week": 1, "all": 2, "seconds": 60}
+        accepted = {"name": "Accepted", "today": 1, "week": 1, "all": 2}
+        assert found.context["counts"][1] == accepted and found.context["seconds"]["all"] == 120
         assert found.context["rows"][1]["all"] == 0 and "second" not in found.content.decode().split("<main")[1]
         from labeling import retraction
 
         retraction.retract(project=project, author=contractor, since=None, reason="No", ask_again=False, actor=manager)
-        assert see(client, contractor, "/p/alpha/me/").context["rows"][0]["all"] == 0
+        after = see(client, contractor, "/p/alpha/me/").context
+        assert after["rows"][0]["all"] == 0
+        assert [row["all"] for row in after["counts"]] == [2, 0, 2]  # submitted, accepted, taken back
 
     @pytest.mark.parametrize(("items", "shown"), [(3, None), (4, 100)])  # six comparisons an item: 18, and 24
     def test_agreement_is_shown_from_twenty_comparisons_on(

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from hone.accounts.models import Project, User
 from labeling import assignment, responses, retraction, tasks
-from labeling.models import QualityReport, Ranking
+from labeling.models import QualityReport, Ranking, Slot
 from labeling.quality import measuring, report
 from tests import factories
 
@@ -20,9 +20,10 @@ pytestmark = pytest.mark.django_db
 
 
 def rank(user: User, project: Project, order: list[list[int]], unacceptable: list[int] | None = None) -> Ranking:
-    """The user's next item, ranked so."""
+    """The user's next item, ranked so, after half a minute."""
     slot = assignment.next_slot(project=project, user=user, kind="rank")
     assert slot is not None and slot.lease_token is not None
+    Slot.objects.filter(pk=slot.pk).update(leased_at=timezone.now() - timedelta(seconds=30))
     answer = {**factories.rank_answer(slot, order, unacceptable), "active_seconds": 30}
     done = responses.submit(
         slot_id=slot.pk, user=user, lease_token=slot.lease_token, client_key=uuid.uuid4(), answer=answer

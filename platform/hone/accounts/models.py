@@ -110,6 +110,51 @@ class Membership(models.Model):
         return f"{self.user} · {self.project} · {self.role}"
 
 
+class Invitation(models.Model):
+    """A link by which people join a project. Only the digest of its token is stored; the link is shown once."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="invitations")
+    digest = models.CharField(max_length=128, unique=True, editable=False)
+    role = models.CharField(_("role"), max_length=20, choices=Membership.Role, default=Membership.Role.CONTRACTOR)
+    note = models.CharField(_("note"), max_length=200, blank=True)
+    max_uses = models.PositiveIntegerField(_("people"), default=1)
+    uses = models.PositiveIntegerField(default=0)
+    expires_at = models.DateTimeField(_("valid until"))
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    made_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    made_at = models.DateTimeField(auto_now_add=True)
+    people = models.ManyToManyField(User, through="InvitationUse", related_name="+")
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(uses__lte=models.F("max_uses"), max_uses__gte=1), name="invitation_uses_counted"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(role__in=["manager", "reviewer", "contractor"]), name="invitation_role_known"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.project} · {self.role} · {self.made_at:%Y-%m-%d}"
+
+
+class InvitationUse(models.Model):
+    """Who joined by an invitation, and when."""
+
+    invitation = models.ForeignKey(Invitation, on_delete=models.CASCADE, related_name="joined")
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
+    at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [models.UniqueConstraint(fields=["invitation", "user"], name="invitation_used_once")]
+
+    def __str__(self) -> str:
+        return f"{self.user} by {self.invitation_id}"
+
+
 class ApiToken(AbstractAuthToken):
     """A named API token. Only its SHA-512 digest is stored (knox); the token itself is shown once."""
 

@@ -24,7 +24,7 @@ export class Session {
     this.onErrors = onErrors;
     this.busy = false;
     this.closed = false;
-    this.clock = new Clock(Number(work.draft?.active_seconds) || 0);
+    this.clock = new Clock(Number(work.draft?.active_seconds) || 0, `${this.user}:${work.slot}`);
     this.clock.onTick = () => { find("clock").textContent = this.clock.text(); };
     this.clock.onTick();
     this.autosave = new Autosave({
@@ -193,6 +193,7 @@ export class Session {
     try {
       await this.ask(api.submit(this.work.slot, body));
       drop(this.user, this.work.slot);
+      this.clock.forget();
       this.leave();
     } catch (error) {
       this.submitFailed(error);
