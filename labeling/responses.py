@@ -222,7 +222,10 @@ def _write_ranking(*, slot: Slot, user: User, client_key: uuid.UUID, answer: dic
         order_shown=shown,
         moved=tiers != [[index] for index in shown],
         client_key=client_key,
+        hidden=slot.hidden,
     )
+    if slot.hidden:
+        return ranking  # it scores its author and is no data
     completion_ids = {completion.index: completion.pk for completion in item.completions.all()}
     Comparison.objects.bulk_create(
         Comparison(
@@ -286,8 +289,9 @@ def save_draft(*, slot_id: int, user: User, content: dict[str, Any]) -> Draft:
     if len(str(content)) > DRAFT_CHARS:
         raise Invalid(content=_("The draft is too large to keep."))
     lock_person(user)  # as submit does, which drops the draft
-    item_id = Slot.objects.values_list("item_id", flat=True).get(pk=slot_id)
-    if Slot.objects.filter(item=item_id, holder=user, state=Slot.State.SUBMITTED).exists():
+    # A hidden repeat is of an item that they have submitted: its draft is kept until it is submitted itself.
+    item_id, hidden = Slot.objects.values_list("item_id", "hidden").get(pk=slot_id)
+    if Slot.objects.filter(item=item_id, holder=user, state=Slot.State.SUBMITTED, hidden=hidden).exists():
         raise Invalid(content=_("This item is submitted already."))
     draft, _created = Draft.objects.update_or_create(
         item_id=item_id, author=user, defaults={"content": content, "saved_at": Now()}

@@ -108,9 +108,15 @@ def undo(*, retraction: Retraction, actor: User) -> None:
 
 
 def _standing(*, project: Project, author: User, since: datetime | None) -> Callable[[Any], QuerySet[Any]]:
-    """The author's labels that stand, for either kind of label."""
-    when = {"created_at__gte": since} if since else {}
-    return lambda model: model._default_manager.filter(project=project, author=author, retraction=None, **when)
+    """The author's labels that stand, for either kind of label. Answers to hidden checks are none and stay as they are:
+    they may be the very reason."""
+    when: dict[str, Any] = {"created_at__gte": since} if since else {}
+
+    def found(model: Any) -> QuerySet[Any]:
+        labels = Ranking.objects.data() if model is Ranking else model._default_manager.all()
+        return labels.filter(project=project, author=author, retraction=None, **when)
+
+    return found
 
 
 def _items(retraction: Retraction) -> QuerySet[Item]:
@@ -128,7 +134,12 @@ def _items(retraction: Retraction) -> QuerySet[Item]:
 def _open_again(retraction: Retraction) -> int:
     """One more open slot for each retracted label that had one; a person labels an item once, so one an item."""
     items = {item.pk: item for item in _items(retraction)}
-    last = Slot.objects.filter(item__in=items).order_by().values("item").annotate(index=Max("index"), draw=Max("draw"))
+    last = (
+        Slot.objects.filter(item__in=items, hidden="")
+        .order_by()
+        .values("item")
+        .annotate(index=Max("index"), draw=Max("draw"))
+    )
     new = [
         Slot(
             item=items[row["item"]],

@@ -5,7 +5,7 @@ Every annotator waits for these. Django would need ten times as long to compile 
 
 # The slot with all that its page or its submit needs. `chosen` is a row of labeling_slot, locked by the caller's CTE,
 # and `chosen.alive` says whether its lease runs on.
-_WORK = """
+WORK = """
 SELECT chosen.*, item.batch_id, item.prompt_id,
        prompt.messages, prompt.category, prompt.language, prompt.content_hash,
        guideline.id AS guideline_id, guideline.number, guideline.title, guideline.body,
@@ -16,36 +16,36 @@ SELECT chosen.*, item.batch_id, item.prompt_id,
   LEFT JOIN labeling_prompt AS prompt ON prompt.id = item.prompt_id
 """
 _SHOWN = "LEFT JOIN labeling_guideline AS guideline ON guideline.id = chosen.guideline_shown"
-_NEWEST = """LEFT JOIN LATERAL (
+NEWEST = """LEFT JOIN LATERAL (
     SELECT id, number, title, body FROM labeling_guideline
      WHERE project_id = %(project)s AND published_at IS NOT NULL ORDER BY number DESC LIMIT 1
   ) AS guideline ON true"""
-_COLUMNS = """slot.id, slot.item_id, slot.project_id, slot.kind, slot.priority, slot.draw, slot.index, slot.lease_token,
+COLUMNS = """slot.id, slot.item_id, slot.project_id, slot.kind, slot.priority, slot.draw, slot.index, slot.lease_token,
        slot.leased_at, slot.lease_expires_at, slot.order_shown, slot.ranking_form,
-       slot.guideline_id AS guideline_shown"""
+       slot.hidden, slot.guideline_id AS guideline_shown"""
 
 LOCK_PERSON = "SELECT id FROM accounts_user WHERE id = %(user)s FOR NO KEY UPDATE"
 
 # The slot that the person has in hand, a live lease before one that has run out and that nobody took meanwhile.
 HELD = f"""
 WITH chosen AS MATERIALIZED (
-  SELECT {_COLUMNS}, slot.lease_expires_at > statement_timestamp() AS alive
+  SELECT {COLUMNS}, slot.lease_expires_at > statement_timestamp() AS alive
     FROM labeling_slot AS slot
    WHERE slot.holder_id = %(user)s AND slot.project_id = %(project)s AND slot.kind = %(kind)s AND slot.state = 'leased'
    ORDER BY alive DESC, slot.leased_at LIMIT 1 FOR UPDATE
 )
-{_WORK} {_SHOWN}
+{WORK} {_SHOWN}
 """
 
 LOCK_HELD = f"""
 WITH chosen AS MATERIALIZED (
-  SELECT {_COLUMNS}, true AS alive
+  SELECT {COLUMNS}, true AS alive
     FROM labeling_slot AS slot
    WHERE slot.id = %(slot)s AND slot.holder_id = %(user)s AND slot.lease_token = %(token)s AND slot.state = 'leased'
      AND slot.lease_expires_at > statement_timestamp()
      FOR UPDATE
 )
-{_WORK} {_SHOWN}
+{WORK} {_SHOWN}
 """
 
 # What the person may take: an item that they neither had nor skipped, and no answers to a prompt that they answered.
@@ -60,7 +60,7 @@ _NOT_WRITTEN = """
 def _take(kind: str) -> str:
     """The best open slot, locked: see TAKE."""
     free = _FREE.format(kind=kind) + (_NOT_WRITTEN if kind == "rank" else "")
-    begin = f"SELECT {_COLUMNS}, false AS alive FROM labeling_slot AS slot"
+    begin = f"SELECT {COLUMNS}, false AS alive FROM labeling_slot AS slot"
     end = "ORDER BY slot.priority DESC, slot.draw, slot.index LIMIT 1 FOR UPDATE OF slot SKIP LOCKED"
     return f"""
 WITH place AS MATERIALIZED (
@@ -85,7 +85,7 @@ WITH place AS MATERIALIZED (
 ), chosen AS (
   SELECT * FROM begun UNION ALL SELECT * FROM urgent UNION ALL SELECT * FROM onward UNION ALL SELECT * FROM front
 )
-{_WORK} {_NEWEST}
+{WORK} {NEWEST}
 """
 
 

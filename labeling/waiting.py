@@ -25,11 +25,12 @@ class _CountItems(models.Subquery):
 def count(*, project: Project, user: User, kind: str) -> int | str:
     """How many items the user could still take, their own lease included; "100+" where there are more."""
     found = Project.objects.filter(pk=project.pk).annotate(waiting=_open_items(user, kind))
-    return _shown(found.values_list("waiting", flat=True)[0] + _held(user).filter(project=project, kind=kind).count())
+    number = found.values_list("waiting", flat=True)[0] + _held(user).filter(project=project, kind=kind).count()
+    return _shown(number or int(_in_hand(user).filter(project=project, kind=kind).exists()))
 
 
 def is_any(*, project: Project, user: User, kind: str) -> bool:
-    return _held(user).filter(project=project, kind=kind).exists() or (
+    return _in_hand(user).filter(project=project, kind=kind).exists() or (
         open_slots(project=project, user=user, kind=kind).exists()
     )
 
@@ -56,6 +57,11 @@ def _open_items(user: User, kind: str) -> _CountItems:
 
 
 def _held(user: User) -> models.QuerySet[Slot]:
+    # A hidden check comes in place of an item that is still open for them, and so counted.
+    return _in_hand(user).filter(hidden="")
+
+
+def _in_hand(user: User) -> models.QuerySet[Slot]:
     return Slot.objects.filter(holder=user, state=Slot.State.LEASED)
 
 

@@ -1,11 +1,12 @@
 """The labeling tables, a module for each idea."""
 
 from labeling.models.guidelines import Guideline
+from labeling.models.hidden import GoldItem, HiddenChecks
 from labeling.models.labels import Comparison, Demonstration, Ranking
 from labeling.models.prompts import Category, Prompt
 from labeling.models.quality import QualityReport, Retraction
 from labeling.models.ranking_form import RankingForm
-from labeling.models.work import Batch, Completion, Draft, Item, Skip, SkipReason, Slot
+from labeling.models.work import Batch, Completion, Draft, Hidden, Item, Skip, SkipReason, Slot
 from labeling.models.writing_rules import PromptBand, WritingRules
 
 __all__ = [
@@ -15,7 +16,10 @@ __all__ = [
     "Completion",
     "Demonstration",
     "Draft",
+    "GoldItem",
     "Guideline",
+    "Hidden",
+    "HiddenChecks",
     "Item",
     "Prompt",
     "PromptBand",
