@@ -13,9 +13,11 @@ from django.utils.translation import gettext as _
 from hone.accounts.models import Membership, Project, User
 from labeling.export import annotator
 from labeling.models import Demonstration, QualityReport, Ranking
+from labeling.quality import showing_checks
 
 # Fewer comparisons with others say too little about a person to be shown to them.
 ENOUGH_COMPARISONS = 20
+CHECKS = ("gold", "consistency")
 
 
 class Median(Aggregate):
@@ -27,7 +29,8 @@ class Median(Aggregate):
 
 
 def statistics(project: Project, users: Iterable[User]) -> dict[int, dict[str, Any]]:
-    """By user: `rank` and `write`, each {today, week, all, seconds}, and `agreement` (a Share as JSON) or None.
+    """By user: `rank` and `write`, each {today, week, all, seconds}, and `agreement`, `gold` and `consistency` (Shares
+    as JSON) or None.
 
     Standing labels only; today begins at midnight in the server's time zone, a week on Monday. seconds: the median
     active time of timed labels. agreement: of the newest quality report, None below ENOUGH_COMPARISONS.
@@ -35,7 +38,8 @@ def statistics(project: Project, users: Iterable[User]) -> dict[int, dict[str, A
     chosen = list(users)
     nothing = {"today": 0, "week": 0, "all": 0, "seconds": None}
     found: dict[int, dict[str, Any]] = {
-        user.pk: {"rank": dict(nothing), "write": dict(nothing), "agreement": None} for user in chosen
+        user.pk: {"rank": dict(nothing), "write": dict(nothing), "agreement": None, **dict.fromkeys(CHECKS)}
+        for user in chosen
     }
     today = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
     week = today - timedelta(days=today.weekday())
@@ -60,6 +64,9 @@ def statistics(project: Project, users: Iterable[User]) -> dict[int, dict[str, A
             share = row["agreement"]
             if row["person"] in found and share and share["n"] >= ENOUGH_COMPARISONS:
                 found[row["person"]]["agreement"] = share
+        for person, scores in showing_checks.scores(report.body).items():
+            if person in found:
+                found[person] |= {key: scores[key] for key in CHECKS if scores[key]}
     return found
 
 
@@ -72,7 +79,8 @@ def members_csv(project: Project, memberships: Iterable[Membership]) -> str:
     columns = ["today", "week", "all", "median_seconds"]
     header = ["user_name", "name", "annotator", "role", "active", "simulated"]
     header += [f"{kind}_{column}" for kind in ("rankings", "demonstrations") for column in columns]
-    rows.writerow([*header, "agreement", "agreement_low", "agreement_high", "comparisons_with_others"])
+    header += ["agreement", "agreement_low", "agreement_high", "comparisons_with_others"]
+    rows.writerow([*header, *(f"{check}{part}" for check in CHECKS for part in ("", "_low", "_high", "_pairs"))])
     for member in members:
         own = numbers[member.user_id]
         share = own["agreement"] or {}
@@ -86,6 +94,7 @@ def members_csv(project: Project, memberships: Iterable[Membership]) -> str:
                 int(member.user.is_simulated),
                 *("" if value is None else value for value in counted),
                 *(share.get(key, "") for key in ("value", "low", "high", "n")),
+                *((own[check] or {}).get(key, "") for check in CHECKS for key in ("value", "low", "high", "n")),
             ]
         )
     return out.getvalue()

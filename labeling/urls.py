@@ -1,7 +1,7 @@
 from django.urls import path
 
 from labeling import views
-from labeling.views import manage, people, quality, working, writing_rules
+from labeling.views import hidden_checks, manage, people, quality, working, writing_rules
 from labeling.views.settings import settings
 
 app_name = "labeling"
@@ -16,6 +16,8 @@ urlpatterns = [
     path("p/<slug:slug>/import/", manage.import_file, name="import"),
     path("p/<slug:slug>/members/", manage.members, name="members"),
     path("p/<slug:slug>/settings/writing/", writing_rules.writing_rules, name="writing_rules"),
+    path("p/<slug:slug>/settings/checks/", hidden_checks.hidden_checks, name="hidden_checks"),
+    path("p/<slug:slug>/items/<int:pk>/gold/", hidden_checks.gold, name="gold"),
     path("p/<slug:slug>/settings/", settings, name="settings"),
     path("p/<slug:slug>/data/", manage.data, name="data"),
     path("p/<slug:slug>/me/", people.me, name="me"),

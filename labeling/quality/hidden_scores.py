@@ -1,4 +1,4 @@
-"""What hidden checks say: each person's agreement with gold references and with themselves, and each gold item's faults.
+"""What hidden checks say: people's agreement with gold references and with themselves, and gold items' faults.
 
 Pure functions over weak orders, without a database. The pairs of one ranking hang together, so intervals count
 rankings and not pairs: Wilson's score interval (Wilson 1927), which also holds for three answers that are all right.
@@ -66,7 +66,7 @@ class GoldFaults:
 
 
 def gold_score(reference: Ranks, ranks: Ranks) -> tuple[float, int]:
-    """(points, strict pairs of the reference): 1 for the same preference, 0.5 for a tie; reference ties are left out."""
+    """(points, strict pairs of the reference): 1 for the same preference, 0.5 for a tie. Its ties are left out."""
     points, pairs = 0.0, 0
     for a, b in combinations(sorted(reference), 2):
         if reference[a] != reference[b] and a in ranks and b in ranks:

@@ -39,7 +39,10 @@ def ask(report: QualityReport) -> None:
 
 
 def measure(report_id: int) -> None:
-    """Computes and stores the report, and renews the comparisons' posteriors. Labels that arrive meanwhile make it old, not wrong."""
+    """Computes and stores the report, and renews the comparisons' posteriors.
+
+    Labels that arrive meanwhile make it old, not wrong.
+    """
     from labeling.quality import posteriors  # numpy: only where it is computed
     from labeling.quality.report import body
 

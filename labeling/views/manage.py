@@ -121,7 +121,11 @@ def members(request: HttpRequest, slug: str) -> HttpResponse:
     memberships = project.memberships.select_related("user").order_by("user__username")
     numbers = people.statistics(project, [member.user for member in memberships])
     rows = [
-        {"member": member, **numbers[member.user_id], "agreement": showing.bar(numbers[member.user_id]["agreement"])}
+        {
+            "member": member,
+            **numbers[member.user_id],
+            **{key: showing.bar(numbers[member.user_id][key]) for key in ("agreement", "gold", "consistency")},
+        }
         for member in memberships
     ]
     return render(request, "labeling/members.html", {"project": project, "rows": rows, "form": form})

@@ -1,4 +1,4 @@
-"""Hidden checks: when they are handed out, to whom never, that nothing tells them apart, and where they never appear."""
+"""Hidden checks: when they are handed out, to whom never, that nothing tells them apart, where they never appear."""
 
 import json
 import random
@@ -270,7 +270,7 @@ class TestNothingTells:
             html = page.content.decode()
             assert "gold" not in html and "repeat" not in html.replace("repeatable", "") and "hidden_" not in html
             shape = {key: type(value).__name__ for key, value in work.items()}
-            seen[kind] = (shape, sorted(work["answers"][0]), page.status_code, [h for h in page.headers])
+            seen[kind] = (shape, sorted(work["answers"][0]), page.status_code, list(page.headers))
             assert isinstance(work["slot"], int) and work["slot"] == slot.pk
             submit(take(project, contractor), contractor)
         assert seen[""] == seen["gold"] == seen["repeat"]
