@@ -19,7 +19,7 @@ _CHUNK = 5000
 # People and consensus disagree where it finds most of an item's pairs improbable; so many such items are reported.
 ITEMS_REPORTED = 20
 # A gold item is suggested where so many people judged it and the consensus is so sure of each step of its order.
-PEOPLE_FOR_GOLD, SURE_FOR_GOLD = 3, 0.8
+PEOPLE_FOR_GOLD, SURE_FOR_GOLD = 3, 0.7
 
 
 @dataclass(frozen=True)

@@ -111,11 +111,12 @@ def test_its_probabilities_beat_the_majority_where_somebody_is_bad(seed: int) ->
     assert brier["ours"] < brier["majority"] - 0.02, brier
 
 
-@pytest.mark.parametrize(("draw", "off"), [(drawn_by_the_model, 0.05), (whole_rankings, 0.09)])
-def test_its_probabilities_are_calibrated(draw: Any, off: float) -> None:
-    """What a faithful judge says of pairs to which it gives 60 to 70 % is right in 60 to 70 % of them, and so on.
+@pytest.mark.parametrize("draw", [drawn_by_the_model, whole_rankings])
+def test_its_probabilities_are_calibrated(draw: Any) -> None:
+    """A faithful judge agrees in 60 to 70 % of the pairs to which it gives 60 to 70 %, and so on.
 
-    Pairs of one ranking hang together, which their weight of 2 / K answers for roughly.
+    Pairs of one ranking hang together, which the model does not know; by their weight of 2 / K it is less sure of them
+    than it could be, but never surer.
     """
     scores, drawn = draw(seed=9, items=1500, people=[*GOOD, 0.4], each=2)
     ours = fit(drawn).posterior(drawn.item, drawn.above, drawn.below)
@@ -125,7 +126,11 @@ def test_its_probabilities_are_calibrated(draw: Any, off: float) -> None:
         inside = (ours >= low) & (ours < low + 0.1)
         if inside.sum() > 300:
             seen += 1
-            assert ours[inside].mean() == pytest.approx(true[inside].mean(), abs=off), low
+            truly = true[inside].mean()
+            if draw is drawn_by_the_model:
+                assert ours[inside].mean() == pytest.approx(truly, abs=0.05), low
+            else:
+                assert abs(ours[inside].mean() - 0.5) < abs(truly - 0.5) + 0.05, low
     assert seen >= 4
 
 
@@ -141,9 +146,7 @@ def test_a_single_vote_stays_uncertain_and_counts_for_more_from_a_reliable_perso
 
 
 def test_ties_count_half_for_either_side_and_swapping_answers_swaps_everything() -> None:
-    tie = Votes(
-        np.array([0, 0]), np.array([0, 0]), np.array([0, 1]), np.array([1, 0]), np.array([0.5, 0.5]), 1, 1, 2
-    )
+    tie = Votes(np.array([0, 0]), np.array([0, 0]), np.array([0, 1]), np.array([1, 0]), np.array([0.5, 0.5]), 1, 1, 2)
     assert fit(tie).posterior(np.array([0]), np.array([0]), np.array([1])) == pytest.approx([0.5])
     one = fit(votes((0, 0, 0, 1), (0, 1, 0, 1)))
     other = fit(votes((0, 0, 1, 0), (0, 1, 1, 0)))

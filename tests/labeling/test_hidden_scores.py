@@ -69,7 +69,9 @@ def test_people_and_their_consistency() -> None:
     strict, back = {0: 0, 1: 1, 2: 2}, {0: 2, 1: 1, 2: 0}
     gold = gold_by_person([GoldAnswer(1, 7, strict, strict), GoldAnswer(1, 8, strict, back)])
     assert gold[1].value == 0.5 and gold[1].n == 6
-    found = consistency_by_person([Repeat(1, strict, strict), Repeat(2, strict, back), Repeat(3, {0: 0, 1: 0}, {0: 0, 1: 0})])
+    found = consistency_by_person(
+        [Repeat(1, strict, strict), Repeat(2, strict, back), Repeat(3, {0: 0, 1: 0}, {0: 0, 1: 0})]
+    )
     assert (found[1].pairs.value, found[1].tau_b) == (1, pytest.approx(1))
     assert (found[2].pairs.value, found[2].tau_b) == (0, pytest.approx(-1))
     assert (found[3].pairs.value, found[3].tau_b) == (1, None)  # tau-b is not defined where all is tied

@@ -1,0 +1,76 @@
+"""A gold item and a repeat in a browser: like any other for who ranks them, a score for the lead."""
+
+import random
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from hone.accounts.models import Project, User
+from labeling import hidden
+from labeling.models import HiddenChecks, Item, QualityReport, Ranking, Slot
+from labeling.quality import measuring
+from tests import factories
+from tests.e2e.steps import PHONE, OpenPage, eventually, expect_nothing_wide
+
+pytestmark = pytest.mark.browser
+
+
+def shape(page: Page) -> str:
+    """The page's elements with their classes and attributes' names; texts and numbers left out."""
+    found: str = page.evaluate(
+        """() => [...document.querySelectorAll("main *, header *")].filter((box) => !box.closest("[data-rest]"))
+            .map((box) => box.tagName + "." + box.className + "[" + [...box.attributes].map((a) => a.name).sort() + "]")
+            .join("\\n")"""
+    )
+    return re.sub(r"\d+", "0", found)
+
+
+def test_checks_look_like_any_other_and_the_lead_sees_the_score(
+    open_page: OpenPage, project: Project, manager: User, contractor: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = factories.make_batch(project, items=1, answers=3)
+    [gold] = Item.objects.filter(batch=batch)
+    Slot.objects.filter(item=gold).delete()
+    hidden.set_gold(item=gold, tiers=[[0], [1], [2]], unacceptable=[], source="manager", actor=manager)
+    factories.make_batch(project, items=4, answers=3)
+    HiddenChecks.objects.create(project=project, gold_percent=30, repeat_percent=20, repeat_distance=1)
+    page = open_page(contractor)
+    seen = []
+    for number, (kind, place) in enumerate((("", 0.9), ("gold", 0.0), ("", 0.9), ("repeat", 0.4)), start=1):
+        monkeypatch.setattr(random.Random, "random", lambda self, place=place: place)
+        page.goto("/p/alpha/rank/")
+        page.get_by_role("button", name="Submit").wait_for()
+        slot = Slot.objects.get(holder=contractor, state="leased")
+        assert slot.hidden == kind and slot.order_shown is not None
+        seen.append(shape(page))
+        monkeypatch.setattr(random.Random, "random", lambda self: 0.9)
+        for tier, index in enumerate([0, 1, 2], start=1):
+            page.keyboard.press("ABC"[slot.order_shown.index(index)].lower())
+            page.keyboard.press(str(tier))
+        page.keyboard.press("Control+Enter")
+        made = eventually(page, lambda slot=slot: Ranking.objects.filter(slot=slot).first())
+        assert made.hidden == kind and made.tiers == [[0], [1], [2]]
+        # What the page took next is given back, so that the next round draws its own.
+        eventually(page, lambda: Slot.objects.filter(holder=contractor, state="leased").first())
+        page.goto("/p/alpha/me/")
+        Slot.objects.filter(holder=contractor, state="leased").update(
+            state="open", holder=None, lease_token=None, leased_at=None, lease_expires_at=None
+        )
+        assert Ranking.objects.count() == number
+    assert len(set(seen)) == 1
+    report = QualityReport.objects.create(project=project)
+    measuring.measure(report.pk)
+    lead = open_page(manager)
+    lead.goto(f"/p/alpha/people/{contractor.pk}/")
+    tiles = lead.locator("#checks .tile")
+    expect(tiles.nth(0)).to_contain_text("100 %")
+    expect(tiles.nth(1)).to_contain_text("100 %")
+    for path in ("settings/checks/", f"items/{gold.pk}/gold/", "quality/"):
+        lead.goto(f"/p/alpha/{path}")
+        expect(lead.get_by_role("heading", level=1)).to_be_visible()
+        for size, scheme in ((PHONE, "dark"), ({"width": 1280, "height": 900}, "light")):
+            lead.set_viewport_size(size)  # type: ignore[arg-type]
+            lead.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            expect_nothing_wide(lead)
+            lead.screenshot(path=f"/tmp/c/{path.replace('/', '_')}{scheme}.png", full_page=True)
