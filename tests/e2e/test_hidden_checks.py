@@ -11,7 +11,7 @@ from labeling import hidden
 from labeling.models import HiddenChecks, Item, QualityReport, Ranking, Slot
 from labeling.quality import measuring
 from tests import factories
-from tests.e2e.steps import PHONE, OpenPage, eventually, expect_nothing_wide
+from tests.e2e.steps import PHONE, OpenPage, eventually, expect_nothing_wide, expect_order
 
 pytestmark = pytest.mark.browser
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.browser
 def shape(page: Page) -> str:
     """The page's elements with their classes and attributes' names; texts and numbers left out."""
     found: str = page.evaluate(
-        """() => [...document.querySelectorAll("main *, header *")].filter((box) => !box.closest("[data-rest]"))
+        """() => [...document.querySelectorAll("main *, header *")]
             .map((box) => box.tagName + "." + box.className + "[" + [...box.attributes].map((a) => a.name).sort() + "]")
             .join("\\n")"""
     )
@@ -32,7 +32,7 @@ def test_checks_look_like_any_other_and_the_lead_sees_the_score(
     batch = factories.make_batch(project, items=1, answers=3)
     [gold] = Item.objects.filter(batch=batch)
     Slot.objects.filter(item=gold).delete()
-    hidden.set_gold(item=gold, tiers=[[0], [1], [2]], unacceptable=[], source="manager", actor=manager)
+    hidden.set_gold(item=gold, tiers=[[0], [1, 2]], unacceptable=[], source="manager", actor=manager)
     factories.make_batch(project, items=4, answers=3)
     HiddenChecks.objects.create(project=project, gold_percent=30, repeat_percent=20, repeat_distance=1)
     page = open_page(contractor)
@@ -40,17 +40,19 @@ def test_checks_look_like_any_other_and_the_lead_sees_the_score(
     for number, (kind, place) in enumerate((("", 0.9), ("gold", 0.0), ("", 0.9), ("repeat", 0.4)), start=1):
         monkeypatch.setattr(random.Random, "random", lambda self, place=place: place)
         page.goto("/p/alpha/rank/")
-        page.get_by_role("button", name="Submit").wait_for()
+        expect_order(page, free="ABC")
         slot = Slot.objects.get(holder=contractor, state="leased")
         assert slot.hidden == kind and slot.order_shown is not None
         seen.append(shape(page))
         monkeypatch.setattr(random.Random, "random", lambda self: 0.9)
-        for tier, index in enumerate([0, 1, 2], start=1):
-            page.keyboard.press("ABC"[slot.order_shown.index(index)].lower())
-            page.keyboard.press(str(tier))
+        letter = {index: "ABC"[slot.order_shown.index(index)] for index in range(3)}
+        for index, tier in ((0, "1"), (1, "2"), (2, "2")):  # a tie, so that it is never the order shown
+            page.keyboard.press(letter[index].lower())
+            page.keyboard.press(tier)
+        expect_order(page, t1=letter[0], t2="".join(sorted(letter[1] + letter[2])), t3="", free="")
         page.keyboard.press("Control+Enter")
         made = eventually(page, lambda slot=slot: Ranking.objects.filter(slot=slot).first())
-        assert made.hidden == kind and made.tiers == [[0], [1], [2]]
+        assert made.hidden == kind and made.tiers == [[0], [1, 2]]
         # What the page took next is given back, so that the next round draws its own.
         eventually(page, lambda: Slot.objects.filter(holder=contractor, state="leased").first())
         page.goto("/p/alpha/me/")

@@ -264,6 +264,7 @@ class DpoConfig(TrainingConfig):
         choices=("sigmoid", "ipo"),
         expert=True,
     )
+    label: str = label_option()
     pairs_per_prompt: int = option(
         2,
         "How many pairs each ranking gives, the widest rank gaps first; 0 takes them all.",

@@ -58,7 +58,7 @@ def read(job: Job) -> tuple[list[RankingRow], list[RankingRow]]:
 
 
 def check_posteriors(job: Job, rows: Sequence[RankingRow], *, label: str) -> None:
-    """Raises RecordError where `label` needs posteriors and no training ranking has them; tells where some lack them."""
+    """Raises RecordError where `label` needs posteriors and no training ranking has them, tells where some lack."""
     if label == "hard":
         return
     lacking = sum(not row.posteriors for row in rows)
