@@ -115,16 +115,15 @@ def _slope(votes: Votes, scores: np.ndarray, reliability: np.ndarray) -> tuple[n
     above, below = votes.item * votes.width + votes.above, votes.item * votes.width + votes.below
     size = scores.size
     gradient = np.bincount(above, pull, size) - np.bincount(below, pull, size)
-    precision = np.zeros(size * votes.width)
+    flat = np.zeros(size * votes.width)
     for row, column, sign in (
         (above, votes.above, 1),
         (below, votes.below, 1),
         (above, votes.below, -1),
         (below, votes.above, -1),
     ):
-        precision += np.bincount(row * votes.width + column, sign * information, len(precision))
-    precision = precision.reshape(votes.items, votes.width, votes.width)
-    precision += np.eye(votes.width) / WIDTH**2
+        flat += np.bincount(row * votes.width + column, sign * information, len(flat))
+    precision = flat.reshape(votes.items, votes.width, votes.width) + np.eye(votes.width) / WIDTH**2
     return gradient.reshape(scores.shape) - scores / WIDTH**2, precision
 
 

@@ -161,7 +161,7 @@ def _suggestions(project: Project, judged: Judged, found: Consensus) -> list[dic
     votes = judged.votes
     people = _people_of_items(votes)
     answers = _answers_judged(votes)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for n in np.flatnonzero(people >= PEOPLE_FOR_GOLD).tolist():
         order = sorted(answers[n], key=lambda answer: -found.scores[n, answer])
         above, below = np.array(order[:-1]), np.array(order[1:])

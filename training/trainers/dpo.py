@@ -195,6 +195,8 @@ def _trainer(label: str = "hard") -> Any:
     class TokenisedDpoTrainer(DPOTrainer):
         """TRL's DPO on rows that are tokenised already, a step's loss being the mean over all of its pairs."""
 
+        data_collator: Any
+        _signature_columns: Any
         # TRL takes the mean of the micro batches' means, in which a short last one weighs as much as a whole one.
         loss_is_scaled_for_ga = True
         _pairs_in_step = 0
