@@ -17,8 +17,8 @@ from django.db.models.functions import Now
 
 from hone import prepared
 from hone.accounts.models import Project, User
-from labeling import guideline_reading, guidelines, ranking_forms, statements
-from labeling.models import Completion, Guideline, Item, Prompt, Slot
+from labeling import guideline_reading, guidelines, hidden, ranking_forms, statements
+from labeling.models import Completion, Guideline, Hidden, Item, Prompt, Slot
 
 
 class LeaseLost(Exception):
@@ -42,7 +42,7 @@ def next_slot(*, project: Project, user: User, kind: str) -> Slot | None:
     """
     # Two tabs of one person must not take two slots of one item, which the statements below could not see until the
     # other transaction commits.
-    lock_person(user)
+    rates = hidden.lock_person_and_rates(user=user, project=project)
     asked = {"user": user.pk, "project": project.pk, "kind": kind}
     held = prepared.row(statements.HELD, asked)
     if held is not None:
@@ -62,11 +62,12 @@ def next_slot(*, project: Project, user: User, kind: str) -> Slot | None:
         found = prepared.row(statements.TAKE[kind], taking)
     if found is None:
         return None
-    slot = _slot(found, project)
     if found["guideline_unread"]:
-        assert slot.guideline is not None
-        raise GuidelineUnread(slot.guideline)
-    return _lease(slot=slot, project=project, user=user)
+        unread = _slot(found, project).guideline
+        assert unread is not None
+        raise GuidelineUnread(unread)
+    found = hidden.instead_of(found, project=project, user=user, rates=rates)
+    return _lease(slot=_slot(found, project), project=project, user=user)
 
 
 def _slot(row: Mapping[str, Any], project: Project | None = None) -> Slot:
@@ -131,8 +132,11 @@ def _renewed(slot: Slot, project: Project) -> Slot:
 def _draw_order(*, slot: Slot, user: User) -> list[int]:
     """An order of the answers for this person: position must not speak for an answer.
 
-    Drawn from a secret and the pair (item, person), so that a draft still fits when the item is leased again.
+    Drawn from a secret and the pair (item, person), so that a draft still fits when the item is leased again. A hidden
+    repeat has its order from the start, another one than the first.
     """
+    if slot.hidden == Hidden.REPEAT and slot.order_shown:
+        return slot.order_shown
     indexes = sorted(answer.index for answer in slot.item.completions.all())
     random.Random(f"{settings.SECRET_KEY}:{slot.item_id}:{user.pk}").shuffle(indexes)
     return indexes
@@ -171,7 +175,10 @@ _FREED = {
 
 
 def release(slot: Slot) -> None:
-    """Opens the slot again. The caller holds its row lock."""
+    """Opens the slot again, or withdraws it where it is a hidden check. The caller holds its row lock."""
+    if slot.hidden:
+        hidden.withdraw(slot)
+        return
     for name, value in _FREED.items():
         setattr(slot, name, value)
     slot.save(update_fields=list(_FREED))
@@ -184,10 +191,13 @@ def free_of(*, project: Project, user: User) -> int:
 
 
 def free_expired(*, project: Project | None = None) -> int:
-    """Opens slots whose lease ran out; returns how many. Rows that a submit holds right now are left alone."""
+    """Opens slots whose lease ran out; returns how many. Rows that a submit holds right now are left alone.
+
+    A hidden check waits for its holder: they are handed it again, as an ordinary item that nobody took meanwhile.
+    """
     with transaction.atomic():
         expired = Slot.objects.select_for_update(skip_locked=True).filter(
-            state=Slot.State.LEASED, lease_expires_at__lte=Now()
+            state=Slot.State.LEASED, lease_expires_at__lte=Now(), hidden=""
         )
         if project is not None:
             expired = expired.filter(project=project)

@@ -91,6 +91,7 @@ def _provenance(row: dict[str, Any]) -> dict[str, Any]:
         "tier_distance": row["margin"],
         "chosen_acceptable": row["chosen_acceptable"],
         "rejected_acceptable": row["rejected_acceptable"],
+        "posterior": row["posterior"],
         "category": row["category"],
         "language": row["language"],
         "guideline_version": row["guideline_version"],

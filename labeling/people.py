@@ -14,9 +14,11 @@ from hone.accounts.models import Project, User
 from labeling import earnings
 from labeling.export import annotator, plain
 from labeling.models import Demonstration, QualityReport, Ranking
+from labeling.quality import showing_checks
 
 # Fewer comparisons with others say too little about a person to be shown to them.
 ENOUGH_COMPARISONS = 20
+CHECKS = ("gold", "consistency")
 
 
 class Median(Aggregate):
@@ -28,7 +30,8 @@ class Median(Aggregate):
 
 
 def statistics(project: Project, users: Iterable[User]) -> dict[int, dict[str, Any]]:
-    """By user: `rank` and `write`, each {today, week, all, seconds}, and `agreement` (a Share as JSON) or None.
+    """By user: `rank` and `write`, each {today, week, all, seconds}, and `agreement`, `gold` and `consistency` (Shares
+    as JSON) or None.
 
     Beside those, over both kinds: `retracted` labels, `active` seconds in use of all labels, and `last`, the newest
     label's moment. The others count standing labels only; today begins at midnight in the server's time zone, a week
@@ -39,10 +42,14 @@ def statistics(project: Project, users: Iterable[User]) -> dict[int, dict[str, A
     nothing = {"today": 0, "week": 0, "all": 0, "seconds": None}
     found: dict[int, dict[str, Any]] = {
         user.pk: {
-            "rank": dict(nothing), "write": dict(nothing), "agreement": None, "retracted": 0, "active": 0, "last": None
+            "rank": dict(nothing),
+            "write": dict(nothing),
+            "agreement": None,
+            **dict.fromkeys(CHECKS),
+            **{"retracted": 0, "active": 0, "last": None},
         }
         for user in chosen
-    }  # fmt: skip
+    }
     today = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
     week = today - timedelta(days=today.weekday())
     for kind, model in (("rank", Ranking), ("write", Demonstration)):
@@ -74,6 +81,9 @@ def statistics(project: Project, users: Iterable[User]) -> dict[int, dict[str, A
             share = row["agreement"]
             if row["person"] in found and share and share["n"] >= ENOUGH_COMPARISONS:
                 found[row["person"]]["agreement"] = share
+        for person, scores in showing_checks.scores(report.body).items():
+            if person in found:
+                found[person] |= {key: scores[key] for key in CHECKS if scores[key]}
     return found
 
 
@@ -117,6 +127,7 @@ def members_csv(project: Project, *, sort: str = "name") -> str:
     header = ["user_name", "name", "annotator", "role", "active", "simulated"]
     header += [f"{kind}_{column}" for kind in ("rankings", "demonstrations") for column in columns]
     header += ["agreement", "agreement_low", "agreement_high", "comparisons_with_others"]
+    header += [f"{check}{part}" for check in CHECKS for part in ("", "_low", "_high", "_pairs")]
     rows.writerow([*header, "retracted", "active_seconds", "earned", "balance", "last_seen"])
     for row in member_rows(project, sort=sort):
         member, share = row["member"], row["agreement"] or {}
@@ -130,6 +141,7 @@ def members_csv(project: Project, *, sort: str = "name") -> str:
                 int(member.user.is_simulated),
                 *("" if value is None else value for value in counted),
                 *(share.get(key, "") for key in ("value", "low", "high", "n")),
+                *((row[check] or {}).get(key, "") for check in CHECKS for key in ("value", "low", "high", "n")),
                 row["retracted"],
                 row["active"],
                 *("; ".join(f"{each[key]} {each['currency']}" for each in row["money"]) for key in ("all", "balance")),

@@ -19,11 +19,12 @@ def counts(project: Project) -> dict[str, int]:
         ("rankings", Ranking),
         ("comparisons", Comparison),
     ):
-        row = model._default_manager.filter(project=project, retraction=None).aggregate(
+        labels = Ranking.objects.data() if model is Ranking else model._default_manager.all()
+        row = labels.filter(project=project, retraction=None).aggregate(
             people=Count("id", filter=Q(simulated=False)), simulated=Count("id", filter=Q(simulated=True))
         )
         found[name], found[f"{name}_simulated"] = row["people"], row["simulated"]
-    slots = Slot.objects.filter(project=project)
+    slots = Slot.objects.filter(project=project, hidden="")
     states = slots.values("kind").annotate(total=Count("id"), done=Count("id", filter=Q(state="submitted")))
     for kind in ("write", "rank"):
         found[f"{kind}_total"] = found[f"{kind}_open"] = 0
@@ -104,8 +105,9 @@ def _done_today(user: User) -> QuerySet[Slot]:
 
 
 def batch_progress(batch_id: int) -> dict[str, int]:
-    """Slots of a batch: total, submitted, and submitted by scripts. Those of retracted labels are none."""
-    slots = Slot.objects.filter(item__batch_id=batch_id, ranking__retraction=None, demonstration__retraction=None)
+    """Slots of a batch: total, submitted, and submitted by scripts. Retracted labels' are none, nor hidden checks."""
+    own = Slot.objects.filter(item__batch_id=batch_id, hidden="")
+    slots = own.filter(ranking__retraction=None, demonstration__retraction=None)
     return slots.aggregate(
         total=Count("id"),
         submitted=Count("id", filter=Q(state="submitted")),
@@ -124,6 +126,7 @@ def comparison_rows(*, project: Project, include_simulated: bool) -> Any:
         "simulated",
         "chosen_acceptable",
         "rejected_acceptable",
+        "posterior",
         messages=F("prompt__messages"),
         prompt_uid=F("prompt__content_hash"),
         category=F("prompt__category"),

@@ -226,7 +226,10 @@ def _write_ranking(*, slot: Slot, user: User, client_key: uuid.UUID, answer: dic
         order_shown=shown,
         moved=tiers != [[index] for index in shown],
         client_key=client_key,
+        hidden=slot.hidden,
     )
+    if slot.hidden:
+        return ranking  # it scores its author and is no data
     completion_ids = {completion.index: completion.pk for completion in item.completions.all()}
     pairs = comparisons.from_ranking(tiers, unacceptable)
     columns = {
@@ -286,10 +289,11 @@ def save_draft(*, slot_id: int, user: User, content: dict[str, Any]) -> Draft:
     if len(str(content)) > DRAFT_CHARS:
         raise Invalid(content=_("The draft is too large to keep."))
     lock_person(user)  # as submit does, which drops the draft
-    slot = Slot.objects.only("item_id", "holder_id", "leased_at").get(pk=slot_id)
+    slot = Slot.objects.only("item_id", "holder_id", "leased_at", "hidden").get(pk=slot_id)
     item_id = slot.item_id
     begun = {"begun_at": slot.leased_at} if slot.holder_id == user.pk and slot.leased_at else {}
-    if Slot.objects.filter(item=item_id, holder=user, state=Slot.State.SUBMITTED).exists():
+    # A hidden repeat is of an item that they have submitted: its draft is kept until it is submitted itself.
+    if Slot.objects.filter(item=item_id, holder=user, state=Slot.State.SUBMITTED, hidden=slot.hidden).exists():
         raise Invalid(content=_("This item is submitted already."))
     draft, _created = Draft.objects.update_or_create(
         item_id=item_id,

@@ -137,9 +137,15 @@ def _cause(retraction: Retraction) -> str:
 
 
 def _standing(*, project: Project, author: User, since: datetime | None) -> Callable[[Any], QuerySet[Any]]:
-    """The author's labels that stand, for either kind of label."""
-    when = {"created_at__gte": since} if since else {}
-    return lambda model: model._default_manager.filter(project=project, author=author, retraction=None, **when)
+    """The author's labels that stand, for either kind of label. Answers to hidden checks are none and stay as they are:
+    they may be the very reason."""
+    when: dict[str, Any] = {"created_at__gte": since} if since else {}
+
+    def found(model: Any) -> QuerySet[Any]:
+        labels = Ranking.objects.data() if model is Ranking else model._default_manager.all()
+        return labels.filter(project=project, author=author, retraction=None, **when)
+
+    return found
 
 
 def _items(retraction: Retraction) -> QuerySet[Item]:
@@ -160,7 +166,8 @@ def _open_again(retraction: Retraction) -> int:
     project = lanes.lock(retraction.project)
     items = {item.pk: item for item in _items(retraction).prefetch_related("prompt")}
     names = dict(zip(items, lanes.open_for(project, [item.prompt for item in items.values()]), strict=True))
-    last = Slot.objects.filter(item__in=items).order_by().values("item").annotate(index=Max("index"), draw=Max("draw"))
+    ordinary = Slot.objects.filter(item__in=items, hidden="").order_by()
+    last = ordinary.values("item").annotate(index=Max("index"), draw=Max("draw"))
     new = [
         Slot(
             item=items[row["item"]],

@@ -5,7 +5,7 @@ Every annotator waits for these. Django would need ten times as long to compile 
 
 # The slot with all that its page or its submit needs. `chosen` is a row of labeling_slot, locked by the caller's CTE,
 # and `chosen.alive` says whether its lease runs on.
-_WORK = """
+WORK = """
 SELECT chosen.*, item.batch_id, item.prompt_id,
        prompt.messages, prompt.category, prompt.language, prompt.content_hash,
        guideline.id AS guideline_id, guideline.number, guideline.title, guideline.body,
@@ -16,13 +16,13 @@ SELECT chosen.*, item.batch_id, item.prompt_id,
   LEFT JOIN labeling_prompt AS prompt ON prompt.id = item.prompt_id
 """
 _SHOWN = "LEFT JOIN labeling_guideline AS guideline ON guideline.id = chosen.guideline_shown"
-_NEWEST = """LEFT JOIN LATERAL (
+NEWEST = """LEFT JOIN LATERAL (
     SELECT id, number, title, body FROM labeling_guideline
      WHERE project_id = %(project)s AND published_at IS NOT NULL ORDER BY number DESC LIMIT 1
   ) AS guideline ON true"""
-_COLUMNS = """slot.id, slot.item_id, slot.project_id, slot.kind, slot.priority, slot.draw, slot.index, slot.lease_token,
+COLUMNS = """slot.id, slot.item_id, slot.project_id, slot.kind, slot.priority, slot.draw, slot.index, slot.lease_token,
        slot.leased_at, slot.lease_expires_at, slot.order_shown, slot.ranking_form,
-       slot.guideline_id AS guideline_shown"""
+       slot.hidden, slot.guideline_id AS guideline_shown"""
 
 # Whether the newest version asks for a reading that the person has not confirmed: a minor change asks for none, and
 # any version since the last that was not minor will do.
@@ -41,18 +41,18 @@ LOCK_PERSON = "SELECT id FROM accounts_user WHERE id = %(user)s FOR NO KEY UPDAT
 # The slot that the person has in hand, a live lease before one that has run out and that nobody took meanwhile.
 HELD = f"""
 WITH chosen AS MATERIALIZED (
-  SELECT {_COLUMNS}, slot.lease_expires_at > statement_timestamp() AS alive
+  SELECT {COLUMNS}, slot.lease_expires_at > statement_timestamp() AS alive
     FROM labeling_slot AS slot
    WHERE slot.holder_id = %(user)s AND slot.project_id = %(project)s AND slot.kind = %(kind)s AND slot.state = 'leased'
    ORDER BY alive DESC, slot.leased_at LIMIT 1 FOR UPDATE
 )
-{_WORK.format(more="")} {_SHOWN}
+{WORK.format(more="")} {_SHOWN}
 """
 
 # `can_have_passed`: seconds since the person was first handed the item, as far as a draft remembers earlier leases.
 LOCK_HELD = f"""
 WITH chosen AS MATERIALIZED (
-  SELECT {_COLUMNS}, true AS alive, ceil(extract(epoch FROM statement_timestamp() - least(slot.leased_at,
+  SELECT {COLUMNS}, true AS alive, ceil(extract(epoch FROM statement_timestamp() - least(slot.leased_at,
            (SELECT begun_at FROM labeling_draft WHERE item_id = slot.item_id AND author_id = slot.holder_id)
          )))::int AS can_have_passed
     FROM labeling_slot AS slot
@@ -60,7 +60,7 @@ WITH chosen AS MATERIALIZED (
      AND slot.lease_expires_at > statement_timestamp()
      FOR UPDATE
 )
-{_WORK.format(more="")} {_SHOWN}
+{WORK.format(more="")} {_SHOWN}
 """
 
 
@@ -114,7 +114,7 @@ def _first(free: str, where: str = "") -> str:
      WHERE (SELECT n FROM many) = 1 OR head.draw IS NOT NULL
      ORDER BY head.priority DESC, head.draw
   ) AS lanes CROSS JOIN LATERAL (
-    SELECT {_COLUMNS}, false AS alive FROM labeling_slot AS slot {walk} {order} FOR UPDATE OF slot SKIP LOCKED
+    SELECT {COLUMNS}, false AS alive FROM labeling_slot AS slot {walk} {order} FOR UPDATE OF slot SKIP LOCKED
   ) AS found LIMIT 1"""
 
 
@@ -130,7 +130,7 @@ WITH lanes AS MATERIALIZED ({_lanes()}
    WHERE holder_id = %(user)s AND project_id = %(project)s AND kind = '{kind}' AND state = 'submitted'
    ORDER BY submitted_at DESC LIMIT 1
 ), begun AS MATERIALIZED (
-  SELECT {_COLUMNS}, false AS alive FROM labeling_slot AS slot
+  SELECT {COLUMNS}, false AS alive FROM labeling_slot AS slot
     JOIN labeling_draft AS draft ON draft.item_id = slot.item_id AND draft.author_id = %(user)s
    WHERE {free} AND slot.lane IN (SELECT lane FROM lanes)
    ORDER BY draft.saved_at DESC, slot.index LIMIT 1 FOR UPDATE OF slot SKIP LOCKED
@@ -146,7 +146,7 @@ WITH lanes AS MATERIALIZED ({_lanes()}
 ), chosen AS (
   SELECT * FROM begun UNION ALL SELECT * FROM urgent UNION ALL SELECT * FROM onward UNION ALL SELECT * FROM front
 )
-{_WORK.format(more=_UNREAD)} {_NEWEST}
+{WORK.format(more=_UNREAD)} {NEWEST}
 """
 
 

@@ -1,7 +1,7 @@
 from django.urls import path
 
 from labeling import views
-from labeling.views import invitations, manage, pay, people, quality, reading, working, writing_rules
+from labeling.views import hidden_checks, invitations, manage, pay, people, quality, reading, working, writing_rules
 from labeling.views.settings import settings
 
 app_name = "labeling"
@@ -19,6 +19,8 @@ urlpatterns = [
     path("p/<slug:slug>/settings/writing/", writing_rules.writing_rules, name="writing_rules"),
     path("p/<slug:slug>/settings/pay/", pay.rates, name="pay_rates"),
     path("p/<slug:slug>/settings/pay/<int:pk>/withdraw/", pay.withdraw, name="pay_withdraw"),
+    path("p/<slug:slug>/settings/checks/", hidden_checks.hidden_checks, name="hidden_checks"),
+    path("p/<slug:slug>/items/<int:pk>/gold/", hidden_checks.gold, name="gold"),
     path("p/<slug:slug>/settings/", settings, name="settings"),
     path("p/<slug:slug>/data/", manage.data, name="data"),
     path("me/", people.overview, name="my_work"),

@@ -20,11 +20,12 @@ _SLOTS_PER_ITEM = 20  # the most that a project may ask for
 
 def count(*, project: Project, user: User, kind: str) -> int | str:
     """How many items the user could still take, their own lease included; "100+" where there are more."""
-    return _shown(_open([project.pk], user, kind)[project.pk] + _held(user).filter(project=project, kind=kind).count())
+    number = _open([project.pk], user, kind)[project.pk] + _held(user).filter(project=project, kind=kind).count()
+    return _shown(number or int(_in_hand(user).filter(project=project, kind=kind).exists()))
 
 
 def is_any(*, project: Project, user: User, kind: str) -> bool:
-    return _held(user).filter(project=project, kind=kind).exists() or (
+    return _in_hand(user).filter(project=project, kind=kind).exists() or (
         _open([project.pk], user, kind, most=1)[project.pk] > 0
     )
 
@@ -56,6 +57,11 @@ def _open(
 
 
 def _held(user: User) -> models.QuerySet[Slot]:
+    # A hidden check comes in place of an item that is still open for them, and so counted.
+    return _in_hand(user).filter(hidden="")
+
+
+def _in_hand(user: User) -> models.QuerySet[Slot]:
     return Slot.objects.filter(holder=user, state=Slot.State.LEASED)
 
 

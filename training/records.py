@@ -90,7 +90,9 @@ class RankingRow:
     `ranks[k]` is the tier of `completions[k]`: 0 is best, equal numbers are a tie. `unacceptable[k]` marks a
     completion that should not be said at all, wherever it ranks. `ended[k]` says whether completion k came to its
     own end; it is false where the sampler's limit cut it off, and true for all where it is not given (files before
-    schema version 2 lack it).
+    schema version 2 lack it). `posteriors` has a number for each of `comparisons(ranks)`, in their order: how probable
+    it is, by all people's labels, that the better ranked one is better; empty where that was not computed (files
+    before schema version 3 lack it).
     """
 
     id: str
@@ -105,6 +107,7 @@ class RankingRow:
     split: Split = "train"
     weight: float = 1.0
     ended: list[bool] = dataclasses.field(default_factory=list)
+    posteriors: list[float] = dataclasses.field(default_factory=list)
 
     def __post_init__(self) -> None:
         check_messages(self.prompt, last="user")
@@ -123,6 +126,10 @@ class RankingRow:
             raise RecordError(f"a ranking of {count} completions needs {count} marks of their ends")
         if min(self.ranks) < 0:
             raise RecordError("ranks must be at least 0")
+        if self.posteriors and len(self.posteriors) != len(comparisons(self.ranks)):
+            raise RecordError("a ranking needs a posterior for each of its comparisons, or none")
+        if not all(0 <= value <= 1 for value in self.posteriors):
+            raise RecordError("posteriors must be between 0 and 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,6 +209,7 @@ def _arrow_schema(row_type: type[Any]) -> Any:
     kinds |= {
         list[int]: pa.list_(pa.int64()),
         list[bool]: pa.list_(pa.bool_()),
+        list[float]: pa.list_(pa.float64()),
         list[Message]: pa.list_(message),
     }
     hints = get_type_hints(row_type)

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.db.models import QuerySet
+from django.db.models import Prefetch, QuerySet
 
 from hone.accounts.models import Project
 from labeling.comparisons import ranks
 from labeling.export import annotator
-from labeling.models import Completion, Demonstration, Prompt, Ranking
+from labeling.models import Comparison, Completion, Demonstration, Prompt, Ranking
 from training.models import Snapshot
 from training.records import (
     DemonstrationRow,
@@ -28,8 +28,8 @@ from training.records import (
     write_parquet,
 )
 
-# 2: rankings say which of their answers were cut off by the sampler's limit.
-SCHEMA_VERSION = 2
+# 2: rankings say which of their answers were cut off by the sampler's limit. 3: how probable their comparisons are.
+SCHEMA_VERSION = 3
 # Rows that are read, and held, at once.
 CHUNK_ROWS = 2000
 
@@ -79,19 +79,28 @@ def freeze_demonstrations(*, project: Project, include_simulated: bool, heldout_
 
 
 def freeze_rankings(*, project: Project, include_simulated: bool, heldout_percent: int) -> Snapshot:
-    """All rankings of the project that imply a comparison. Raises NothingToFreeze when no training row remains."""
+    """All rankings of the project that imply a comparison, with posteriors by the labels of this moment.
+
+    Raises NothingToFreeze when no training row remains.
+    """
+    from labeling.quality import posteriors  # numpy
+
+    posteriors.renew_for(project=project, include_simulated=include_simulated)
+    known = Prefetch(
+        "comparisons", queryset=Comparison.objects.only("ranking_id", "chosen_id", "rejected_id", "posterior")
+    )
     labels = _labels(
-        Ranking.objects.prefetch_related("item__completions__generation"),
+        Ranking.objects.data().prefetch_related("item__completions__generation", known),
         project=project,
         include_simulated=include_simulated,
     )
     splits, annotators = Counter[str](), Counter[str]()
     versions: set[int] = set()
     ids: list[int] = []
-    compared = 0
+    compared = believed = 0
 
     def rows() -> Iterator[RankingRow]:
-        nonlocal compared
+        nonlocal compared, believed
         for label in labels.iterator(chunk_size=CHUNK_ROWS):
             answers = {completion.index: completion for completion in label.item.completions.all()}
             rank = ranks(label.tiers, label.unacceptable)
@@ -110,7 +119,9 @@ def freeze_rankings(*, project: Project, include_simulated: bool, heldout_percen
                 language=label.prompt.language,
                 split=split_of(label.prompt.content_hash, heldout_percent),
                 ended=[_has_ended(answers[index]) for index in indexes],
+                posteriors=_posteriors(label, [answers[index].pk for index in indexes], [rank[i] for i in indexes]),
             )
+            believed += bool(row.posteriors)
             splits[row.split] += 1
             annotators[row.annotator] += 1
             versions.update([label.guideline.number] if label.guideline else [])
@@ -128,6 +139,7 @@ def freeze_rankings(*, project: Project, include_simulated: bool, heldout_percen
             "filters": {"include_simulated": include_simulated, "heldout_percent": heldout_percent},
             "splits": dict(splits),
             "comparisons": compared,
+            "rankings_with_posteriors": believed,
             "annotators": dict(annotators),
             "guideline_versions": sorted(versions),
             "label_ids": ids,
@@ -163,6 +175,13 @@ def freeze_prompts(*, project: Project, prompts: Iterable[Prompt]) -> Snapshot:
 def _labels(labels: QuerySet[Any], *, project: Project, include_simulated: bool) -> QuerySet[Any]:
     labels = labels.filter(project=project, retraction=None).select_related("prompt", "guideline").order_by("id")
     return labels if include_simulated else labels.filter(simulated=False)
+
+
+def _posteriors(label: Ranking, answers: list[int], tiers: list[int]) -> list[float]:
+    """Of each comparison in the row's order; none where the label came after they were computed."""
+    known = {(row.chosen_id, row.rejected_id): row.posterior for row in label.comparisons.all()}
+    found = [known.get((answers[i], answers[j])) for i, j in comparisons(tiers)]
+    return [] if None in found else [value for value in found if value is not None]
 
 
 def _has_ended(completion: Completion) -> bool:

@@ -63,6 +63,58 @@ class HabitsSerializer(serializers.Serializer):
     agreement = ShareSerializer(allow_null=True, help_text="without ties, with all others")
 
 
+class CheckedSerializer(serializers.Serializer):
+    annotator = serializers.CharField(help_text="named as in the export")
+    gold = ShareSerializer(allow_null=True, help_text="agreement with the references of hidden gold items")
+    consistency = ShareSerializer(
+        allow_null=True, help_text="agreement with their own first ranking, on hidden repeats"
+    )
+    tau_b = serializers.FloatField(allow_null=True, help_text="Kendall's, of the two rankings of a repeat")
+
+
+class GoldItemSerializer(serializers.Serializer):
+    item = serializers.IntegerField()
+    answers = serializers.IntegerField()
+    wrong = serializers.IntegerField(help_text="people who agreed with less than half of the reference")
+    agreement = serializers.FloatField()
+    discrimination = serializers.FloatField(allow_null=True, help_text="correlation with people's other gold items")
+    is_suspect = serializers.BooleanField(help_text="a fault of the guideline or of the reference, not of people")
+
+
+class ChecksSerializer(serializers.Serializer):
+    people = CheckedSerializer(many=True)
+    gold_items = GoldItemSerializer(many=True)
+
+
+class ReliabilitySerializer(serializers.Serializer):
+    annotator = serializers.CharField(help_text="named as in the export")
+    reliability = serializers.FloatField(
+        help_text="Crowd-BT's eta: 1 judges as the consensus, 0.5 is a coin, 0 reverses"
+    )
+    low = serializers.FloatField(help_text="the 95 % interval's lower end")
+    high = serializers.FloatField()
+    is_reversed = serializers.BooleanField(help_text="the whole interval is below 0.5")
+
+
+class DisagreementSerializer(serializers.Serializer):
+    item = serializers.IntegerField()
+    people = serializers.IntegerField()
+    agreement = serializers.FloatField(help_text="the mean probability of what people said, by the consensus")
+
+
+class SuggestionSerializer(serializers.Serializer):
+    item = serializers.IntegerField()
+    people = serializers.IntegerField()
+    sure = serializers.FloatField(help_text="the probability of the least certain step of the order")
+    tiers = serializers.ListField(child=serializers.ListField(child=serializers.IntegerField()))
+
+
+class ConsensusSerializer(serializers.Serializer):
+    people = ReliabilitySerializer(many=True)
+    disagreements = DisagreementSerializer(many=True)
+    suggestions = SuggestionSerializer(many=True, help_text="items that could become gold")
+
+
 class BodySerializer(serializers.Serializer):
     rankings = serializers.IntegerField()
     people = serializers.IntegerField()
@@ -72,6 +124,8 @@ class BodySerializer(serializers.Serializer):
     by_week = ByWeekSerializer(many=True)
     pairs = PairSerializer(many=True)
     habits = HabitsSerializer(many=True)
+    checks = ChecksSerializer(help_text="what hidden gold items and repeats say")
+    consensus = ConsensusSerializer(help_text="what all rankings together say (decision 0018)")
 
 
 class ReportSerializer(serializers.Serializer):
@@ -103,8 +157,20 @@ class QualityView(APIView):
 def _named(body: dict[str, Any]) -> dict[str, Any]:
     """The report with people named as everywhere outside the platform."""
     pairs = [{**row, "a": annotator(row["a"]), "b": annotator(row["b"])} for row in body["pairs"]]
-    habits = [
+    # A report from before these were measured has neither part.
+    checks = {"people": [], "gold_items": [], **body.get("checks", {})}
+    consensus = {"people": [], "disagreements": [], "suggestions": [], **body.get("consensus", {})}
+    return {
+        **body,
+        "pairs": pairs,
+        "habits": _without_ids(body["habits"]),
+        "checks": {**checks, "people": _without_ids(checks["people"])},
+        "consensus": {**consensus, "people": _without_ids(consensus["people"])},
+    }
+
+
+def _without_ids(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [
         {"annotator": annotator(row["person"]), **{key: value for key, value in row.items() if key != "person"}}
-        for row in body["habits"]
+        for row in rows
     ]
-    return {**body, "pairs": pairs, "habits": habits}

@@ -39,7 +39,7 @@ EARLIER_DRAFTS = "UPDATE labeling_draft SET begun_at = saved_at - interval '1 da
 class Migration(migrations.Migration):
     dependencies = [
         ("accounts", "0003_work_rules"),
-        ("labeling", "0009_guideline_reading_and_lanes"),
+        ("labeling", "0011_hidden_checks_and_consensus"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

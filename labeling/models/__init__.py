@@ -1,12 +1,13 @@
 """The labeling tables, a module for each idea."""
 
 from labeling.models.guidelines import Guideline, GuidelineReading, QuizAttempt
+from labeling.models.hidden import GoldItem, HiddenChecks
 from labeling.models.labels import Comparison, Demonstration, Ranking
 from labeling.models.pay import Ledger, LedgerEntry, PayRate
 from labeling.models.prompts import Category, Prompt
 from labeling.models.quality import QualityReport, Retraction
 from labeling.models.ranking_form import RankingForm
-from labeling.models.work import Batch, Completion, Draft, Item, Lane, Skip, SkipReason, Slot
+from labeling.models.work import Batch, Completion, Draft, Hidden, Item, Lane, Skip, SkipReason, Slot
 from labeling.models.writing_rules import PromptBand, WritingRules
 
 __all__ = [
@@ -16,8 +17,11 @@ __all__ = [
     "Completion",
     "Demonstration",
     "Draft",
+    "GoldItem",
     "Guideline",
     "GuidelineReading",
+    "Hidden",
+    "HiddenChecks",
     "Item",
     "Lane",
     "Ledger",

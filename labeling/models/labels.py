@@ -7,7 +7,7 @@ from hone.accounts.models import Project
 from labeling.models.guidelines import Guideline
 from labeling.models.prompts import Prompt
 from labeling.models.quality import Retraction
-from labeling.models.work import Completion, Item, Slot
+from labeling.models.work import Completion, Item, Slot, hidden_field
 
 
 def retraction_field() -> models.ForeignKey:
@@ -73,6 +73,12 @@ class Demonstration(Label):
         return f"demonstration {self.pk}"
 
 
+class RankingQuerySet(models.QuerySet["Ranking"]):
+    def data(self) -> "RankingQuerySet":
+        """Those that are labels: no answers to hidden checks."""
+        return self.filter(hidden="")
+
+
 class Ranking(Label):
     """One person's weak order of an item's completions: tiers from best to worst, ties inside a tier.
 
@@ -94,6 +100,10 @@ class Ranking(Label):
     reason = models.TextField(blank=True)
     form = models.JSONField(null=True, blank=True, help_text="a copy of the ranking form shown; null: an order alone")
     client_key = models.UUIDField(unique=True)
+    # A copy of the slot's. Set, this is an answer to a hidden check: it scores its author and is no data.
+    hidden = hidden_field()
+
+    objects = RankingQuerySet.as_manager()
 
     class Meta:
         ordering = ["id"]
@@ -104,6 +114,7 @@ class Ranking(Label):
         ]
         indexes = [
             models.Index(fields=["project", "simulated", "id"], name="ranking_export"),
+            models.Index(fields=["project"], condition=~models.Q(hidden=""), name="ranking_hidden"),
             retracted_index("ranking_retracted"),
         ]
 
@@ -125,6 +136,10 @@ class Comparison(models.Model):
     rejected_acceptable = models.BooleanField(default=True)
     simulated = models.BooleanField(default=False)
     retraction = retraction_field()
+    posterior = models.FloatField(
+        null=True, blank=True, help_text="how probable it is that chosen is better, by all labels (quality.consensus)"
+    )
+    posterior_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         ordering = ["id"]

@@ -16,6 +16,18 @@ class Kind(models.TextChoices):
     RANK = "rank", _("Rank")
 
 
+class Hidden(models.TextChoices):
+    """What an ordinary-looking slot checks; ordinary ones have none. Set, its ranking is never data."""
+
+    GOLD = "gold", _("Gold item")
+    REPEAT = "repeat", _("Hidden repeat")
+
+
+def hidden_field() -> models.CharField:
+    # With a database default, since slots are also written in bulk by SQL.
+    return models.CharField(max_length=6, choices=Hidden, blank=True, default="", db_default="")
+
+
 class Batch(models.Model):
     """Items that were opened together; a training round waits for a batch."""
 
@@ -94,12 +106,16 @@ class Completion(models.Model):
 
 
 class Slot(models.Model):
-    """One submission wanted for an item. Exactly N rows an item, so never more than N submissions."""
+    """One submission wanted for an item. Exactly N rows an item, so never more than N submissions.
+
+    A hidden check is a further row, made for its holder (`labeling.hidden`), which no other person is ever handed.
+    """
 
     class State(models.TextChoices):
         OPEN = "open", _("Open")
         LEASED = "leased", _("Leased")
         SUBMITTED = "submitted", _("Submitted")
+        WITHDRAWN = "withdrawn", _("Withdrawn")  # a hidden check that its holder passed on
 
     item = models.ForeignKey(Item, on_delete=models.CASCADE, related_name="slots")
     # Copies of the item's columns: the next-item query reads one partial index and no join.
@@ -124,6 +140,7 @@ class Slot(models.Model):
     )
     ranking_form = models.JSONField(null=True, blank=True, help_text="a copy of the form shown; null: an order alone")
     submitted_at = models.DateTimeField(null=True, blank=True)
+    hidden = hidden_field()
 
     # Not stored: on a slot that assignment.lock_held read, how many seconds its holder can have worked on it.
     can_have_passed: int | None = None
@@ -131,10 +148,10 @@ class Slot(models.Model):
     class Meta:
         ordering = ["id"]
         constraints = [
-            models.UniqueConstraint(fields=["item", "index"], name="slot_index_once"),
-            # Two tabs of one person must not take two slots of one item.
+            models.UniqueConstraint(fields=["item", "index"], condition=models.Q(hidden=""), name="slot_index_once"),
+            # Two tabs of one person must not take two slots of one item; a hidden check of each kind may come on top.
             models.UniqueConstraint(
-                fields=["item", "holder"], condition=models.Q(holder__isnull=False), name="slot_holder_once"
+                fields=["item", "holder", "hidden"], condition=models.Q(holder__isnull=False), name="slot_holder_once"
             ),
             models.CheckConstraint(
                 name="slot_state_consistent",
@@ -148,7 +165,14 @@ class Slot(models.Model):
                         submitted_at=None,
                     )
                     | models.Q(state="submitted", holder__isnull=False, submitted_at__isnull=False)
+                    | models.Q(state="withdrawn", holder=None, lease_token=None, submitted_at=None)
                 ),
+            ),
+            # Open slots are anybody's: a hidden check is leased in the transaction that makes it, or withdrawn.
+            models.CheckConstraint(
+                name="slot_hidden_is_somebodys",
+                condition=models.Q(hidden="") & ~models.Q(state="withdrawn")
+                | models.Q(hidden__in=["gold", "repeat"], kind="rank") & ~models.Q(state="open"),
             ),
         ]
         indexes = [

@@ -8,7 +8,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from hone.accounts.models import Project
-from labeling.models import QualityReport, Ranking, Retraction
+from labeling.models import GoldItem, QualityReport, Ranking, Retraction
 
 FRESH = timedelta(minutes=10)
 # A task that has not answered for so long is taken for lost and may be asked for again.
@@ -39,20 +39,26 @@ def ask(report: QualityReport) -> None:
 
 
 def measure(report_id: int) -> None:
-    """Computes and stores the report. Labels that arrive meanwhile make it old, not wrong."""
-    from labeling.quality.report import body  # numpy: only where it is computed
+    """Computes and stores the report, and renews the comparisons' posteriors.
+
+    Labels that arrive meanwhile make it old, not wrong.
+    """
+    from labeling.quality import posteriors  # numpy: only where it is computed
+    from labeling.quality.report import body
 
     report = QualityReport.objects.select_related("project").get(pk=report_id)
     basis = _basis(report.project, include_simulated=report.include_simulated)
     found = body(project=report.project, include_simulated=report.include_simulated)
+    found["consensus"] = posteriors.renew(project=report.project, include_simulated=report.include_simulated)
     QualityReport.objects.filter(pk=report_id).update(body=found, basis=basis, made_at=Now(), asked_at=None)
 
 
 def _basis(project: Project, *, include_simulated: bool) -> str:
-    """Changes whenever the rankings that stand do: their newest id, and what was retracted and restored."""
+    """Changes whenever the rankings that stand do: their newest id, and what was retracted, restored and made gold."""
     rankings = Ranking.objects.filter(project=project, simulated=False)
     newest = [rankings.aggregate(n=Max("id"))["n"]]
     if include_simulated:
         newest.append(Ranking.objects.filter(project=project, simulated=True).aggregate(n=Max("id"))["n"])
     taken = Retraction.objects.filter(project=project).aggregate(made=Max("id"), undone=Max("undone_at"))
-    return " ".join(str(part) for part in (*newest, taken["made"], taken["undone"]))
+    gold = GoldItem.objects.filter(project=project).aggregate(at=Max("set_at"))["at"]
+    return " ".join(str(part) for part in (*newest, taken["made"], taken["undone"], gold))

@@ -17,6 +17,7 @@ from django.db.models.functions import Length
 from hone.accounts.models import Project
 from labeling.comparisons import ranks
 from labeling.models import Category, Completion, Ranking
+from labeling.quality import hidden_report
 from labeling.quality.agreement import Columns, Pairs, by_two, pair_up, shared, summary
 from labeling.quality.bias import Shown, habits
 
@@ -57,6 +58,7 @@ def body(*, project: Project, include_simulated: bool) -> dict[str, Any]:
         "by_week": list(_groups(pairs, weeks, lambda key: {"week": date.fromordinal(key).isoformat()})),
         "pairs": [{"a": a, "b": b, **asdict(share)} for (a, b), share in by_two(pairs).items()],
         "habits": _people(project, rows, pairs),
+        "checks": hidden_report.body(project=project, include_simulated=include_simulated),
     }
 
 
@@ -67,7 +69,7 @@ def _groups(pairs: Pairs, keys: np.ndarray, name: Callable[[int], dict[str, Any]
 
 
 def _read(project: Project, *, include_simulated: bool) -> _Rankings:
-    found = Ranking.objects.filter(project=project, retraction=None)
+    found = Ranking.objects.data().filter(project=project, retraction=None)
     if not include_simulated:
         found = found.filter(simulated=False)
     width = 1 + (Completion.objects.filter(item__project=project).aggregate(n=Max("index"))["n"] or 0)

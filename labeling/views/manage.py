@@ -154,7 +154,11 @@ def members(request: HttpRequest, slug: str) -> HttpResponse:
             return redirect(request.get_full_path())
     sort = request.GET.get("sort", "name")
     rows = [
-        {**row, "agreement": showing.bar(row["agreement"]), "tags": _tags_form(tags, row["member"])}
+        {
+            **row,
+            **{key: showing.bar(row[key]) for key in ("agreement", "gold", "consistency")},
+            "tags": _tags_form(tags, row["member"]),
+        }
         for row in people.member_rows(project, sort=sort)
     ]
     context = {

@@ -18,8 +18,8 @@ from django.views.decorators.http import require_POST
 from hone.accounts import access
 from hone.accounts.models import Project, User
 from labeling import earnings, retraction
-from labeling.models import Completion, Demonstration, Ranking, Retraction
-from labeling.quality import measuring, showing
+from labeling.models import Completion, Demonstration, Item, Ranking, Retraction
+from labeling.quality import measuring, showing, showing_checks
 from labeling.responses import LETTERS
 from labeling.views import signed_in
 
@@ -58,7 +58,8 @@ def quality(request: HttpRequest, slug: str) -> HttpResponse:
         "retractions": _retractions(project)[:10],
     }
     if body := report.body:
-        users = User.objects.in_bulk([row["person"] for row in body["habits"]])
+        scores, of_project = showing_checks.scores(body), Item.objects.filter(project=project)
+        users = User.objects.in_bulk([row["person"] for row in body["habits"]] + list(scores))
         state, sentence = showing.headline(body["agreement"]["without_ties"])
         context |= {
             "body": body,
@@ -76,6 +77,9 @@ def quality(request: HttpRequest, slug: str) -> HttpResponse:
             ],
             "matrix": showing.matrix(body, users),
             "people": showing.people(body["habits"], users),
+            "reliable": showing_checks.people(body, users),
+            "suspects": showing_checks.suspects(body, of_project),
+            "disagreements": showing_checks.items(body, "disagreements", of_project),
         }
     return render(request, "labeling/quality.html", context)
 
@@ -181,6 +185,7 @@ def _person_context(request: HttpRequest, user: User, project: Project, author: 
         "kind": kind,
         "page_obj": page,
         "labels": [{"row": row, **(_order(row) if kind == "rank" else {})} for row in page],
+        "checked": showing_checks.shown(showing_checks.scores(report.body).get(author.pk)),
         "measured": showing.people([measured], {author.pk: author})[0] if measured else None,
         "report": report,
         "retractions": _retractions(project).filter(author=author),

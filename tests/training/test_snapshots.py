@@ -66,7 +66,7 @@ def test_a_cut_off_answer_is_marked_and_an_imported_one_counts_as_ended(project:
     snapshot = snapshots.freeze_rankings(project=project, include_simulated=False, heldout_percent=0)
     [row] = read_parquet(snapshot.path, row_type=RankingRow)
     assert row.ended == [False, True, True]
-    assert snapshot.manifest["schema_version"] == 2
+    assert snapshot.manifest["schema_version"] == 3
 
 
 def test_the_file_is_the_same_whatever_is_read_at_once(

@@ -55,6 +55,15 @@ def option(
     return dataclasses.field(default=default, metadata=metadata | {"expert": expert, "label": label, "unit": unit})
 
 
+def label_option() -> Any:
+    return option(
+        "hard",
+        "How far a preference is believed: hard as it was given; soft and weight by the consensus of all people.",
+        choices=("hard", "soft", "weight"),
+        expert=True,
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class StageConfig:
     """What every stage has."""
@@ -221,6 +230,7 @@ class RewardConfig(TrainingConfig):
     margin_size: float = option(
         0.3, "The margin of one comparison, or of one tier of distance.", minimum=0.0, maximum=100.0, expert=True
     )
+    label: str = label_option()
     center_coefficient: float = option(
         0.0,
         "How strongly the two rewards of a comparison are drawn to a sum of zero, which keeps scores centred.",
@@ -254,6 +264,7 @@ class DpoConfig(TrainingConfig):
         choices=("sigmoid", "ipo"),
         expert=True,
     )
+    label: str = label_option()
     pairs_per_prompt: int = option(
         2,
         "How many pairs each ranking gives, the widest rank gaps first; 0 takes them all.",

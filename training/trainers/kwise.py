@@ -105,6 +105,14 @@ def why_not_shared(model: Any) -> str | None:
     return None
 
 
+def pair_weights(label: str, posteriors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """How much the loss of each comparison counts as it was labelled, and turned round; `label` is soft or weight."""
+    if label == "soft":
+        return posteriors, 1 - posteriors
+    lean = 2 * posteriors - 1
+    return lean.clamp(min=0), (-lean).clamp(min=0)
+
+
 def kwise_loss(
     scores: torch.Tensor,
     ranks: Sequence[int],
@@ -113,8 +121,15 @@ def kwise_loss(
     margin: str = "none",
     margin_size: float = 0.0,
     center_coefficient: float = 0.0,
+    label: str = "hard",
+    posteriors: Sequence[float] = (),
 ) -> torch.Tensor:
     """Mean over the ranking's comparisons of -log sigmoid(r_i - r_j - margin), times `weight`; a scalar.
+
+    `posteriors` has the probability p of each comparison, in the order of `comparisons(ranks)`; empty is p = 1 for all.
+    With the `label` hard they are not looked at. soft: p times the loss, and 1 - p times that of the comparison turned
+    round (the soft target of conservative DPO, Mitchell 2023). weight: |2p - 1| times the loss of the comparison in the
+    direction that p says, which has the same slope as soft where the two scores are equal.
 
     `scores` has shape (K,); `ranks` has K tiers, 0 the best; ties give no comparison. `margin` is none, constant
     (`margin_size`), or tier_distance (`margin_size` times the tiers between; Touvron et al. 2023, section 3.2.2,
@@ -129,12 +144,17 @@ def kwise_loss(
         raise ValueError("a ranking of ties only has no loss")
     above, below = scores[[i for i, _ in pairs]].float(), scores[[j for _, j in pairs]].float()
     gap = above - below
+    wanted = torch.zeros_like(gap)
     if margin == "constant":
-        gap = gap - margin_size
+        wanted = wanted + margin_size
     elif margin == "tier_distance":
         tiers = torch.tensor([ranks[j] - ranks[i] for i, j in pairs], device=gap.device, dtype=gap.dtype)
-        gap = gap - margin_size * tiers
-    loss = -logsigmoid(gap).mean()
+        wanted = margin_size * tiers
+    if label == "hard" or not posteriors:
+        loss = -logsigmoid(gap - wanted).mean()
+    else:
+        right, turned = pair_weights(label, torch.tensor(posteriors, device=gap.device, dtype=gap.dtype))
+        loss = -(right * logsigmoid(gap - wanted) + turned * logsigmoid(-gap - wanted)).mean()
     if center_coefficient:
         loss = loss + center_coefficient * (above + below).square().mean()
     return weight * loss

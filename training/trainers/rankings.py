@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from training.records import RankingRow, RecordError, comparisons, read_parquet
@@ -25,6 +25,7 @@ class EncodedRanking:
     weight: float
     cut: int
     cut_completions: int
+    posteriors: list[float] = field(default_factory=list)
 
     @property
     def pairs(self) -> list[tuple[int, int]]:
@@ -54,6 +55,22 @@ def read(job: Job) -> tuple[list[RankingRow], list[RankingRow]]:
     if len(useful) < len(rows):
         job.events.status(f"{len(rows) - len(useful)} of {len(rows)} rankings hold no comparison and are left out.")
     return train, [row for row in useful if row.split == "heldout"]
+
+
+def check_posteriors(job: Job, rows: Sequence[RankingRow], *, label: str) -> None:
+    """Raises RecordError where `label` needs posteriors and no training ranking has them, tells where some lack."""
+    if label == "hard":
+        return
+    lacking = sum(not row.posteriors for row in rows)
+    if lacking == len(rows):
+        raise RecordError(
+            f"The data file {job.data} has no posterior probabilities, which label = {label} needs; train on a newer "
+            "snapshot, or with label = hard."
+        )
+    if lacking:
+        job.events.status(
+            f"{lacking} of {len(rows)} rankings have no posterior probabilities; their labels count as hard."
+        )
 
 
 def encode(
@@ -91,6 +108,7 @@ def encode(
                 weight=row.weight,
                 cut=shortened - by_setting + (len(prompt) > room),
                 cut_completions=by_setting,
+                posteriors=row.posteriors,
             )
         )
     return encoded

@@ -143,6 +143,7 @@ def run(job: Job) -> Outcome:
 
     hardware.limit_threads()
     config: RewardConfig = job.config
+    rankings.check_posteriors(job, train_rows, label=config.label)
     torch.manual_seed(config.seed)
     job.events.status("Loading the model.")
     tokenizer = models.load_tokenizer(job.model)
@@ -170,6 +171,8 @@ def run(job: Job) -> Outcome:
                     margin=config.margin,
                     margin_size=config.margin_size,
                     center_coefficient=config.center_coefficient,
+                    label=config.label,
+                    posteriors=ranking.posteriors,
                 )
             )
             values = scores.detach().float().tolist()

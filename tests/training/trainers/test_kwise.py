@@ -58,6 +58,51 @@ def test_margins_and_centring_by_hand() -> None:
     assert (centred - kwise_loss(scores, [0, 1, 2])).item() == pytest.approx(1.4 / 3, abs=1e-5)
 
 
+def test_soft_and_weighted_labels_by_hand() -> None:
+    """Scores 1 > 0 > -1 ranked so: gaps 1, 2, 1 with p = 0.9, 0.5, 0.2. With f(x) = -log sigmoid(x): f(1) = 0.313262,
+    f(-1) = 1.313262, f(2) = 0.126928, f(-2) = 2.126928.
+
+    soft: 0.9 f(1) + 0.1 f(-1) = 0.413262; 0.5 f(2) + 0.5 f(-2) = 1.126928; 0.2 f(1) + 0.8 f(-1) = 1.113262;
+    their mean 0.884484. weight: 0.8 f(1) = 0.250609; 0; 0.6 f(-1) = 0.787957 (p says the reverse); mean 0.346189.
+    With a margin of 0.5 soft has 0.9 f(0.5) + 0.1 f(-1.5) = 0.596812 for the first, f(0.5) = 0.474077 and
+    f(-1.5) = 1.701413 being its parts; alone with p = 0.9 that is the loss.
+    """
+    scores, ranks, p = torch.tensor([1.0, 0.0, -1.0]), [0, 1, 2], [0.9, 0.5, 0.2]
+    assert kwise_loss(scores, ranks, label="soft", posteriors=p).item() == pytest.approx(0.884484, abs=1e-6)
+    assert kwise_loss(scores, ranks, label="weight", posteriors=p).item() == pytest.approx(0.346189, abs=1e-6)
+    with_margin = kwise_loss(scores[:2], [0, 1], label="soft", posteriors=[0.9], margin="constant", margin_size=0.5)
+    assert with_margin.item() == pytest.approx(0.596811, abs=2e-6)
+    hard = kwise_loss(scores, ranks)
+    assert kwise_loss(scores, ranks, label="hard", posteriors=p).equal(hard)
+    assert kwise_loss(scores, ranks, label="soft").equal(hard)  # a ranking without posteriors
+    assert kwise_loss(scores, ranks, label="soft", posteriors=[1.0] * 3).item() == pytest.approx(hard.item())
+    assert kwise_loss(scores, ranks, label="weight", posteriors=[1.0] * 3).item() == pytest.approx(hard.item())
+
+
+@pytest.mark.parametrize("label", ["soft", "weight"])
+def test_the_gradient_of_a_probable_pair_by_hand(label: str) -> None:
+    """At equal scores the slope in the better one is -(p - 1/2) for both: soft is -(p (1/2) - (1 - p) (1/2)), weight
+    is -(2p - 1) (1/2). At p = 0.75 that is -0.25; soft has no slope where sigmoid(gap) is p, so at gap log 3."""
+    scores = torch.zeros(2, requires_grad=True)
+    kwise_loss(scores, [0, 1], label=label, posteriors=[0.75]).backward()
+    assert scores.grad is not None and scores.grad.tolist() == pytest.approx([-0.25, 0.25])
+    if label == "soft":
+        there = torch.tensor([3.0, 1.0]).log().requires_grad_()
+        kwise_loss(there, [0, 1], label=label, posteriors=[0.75]).backward()
+        assert there.grad is not None and there.grad.tolist() == pytest.approx([0, 0], abs=1e-6)
+    wide = torch.randn(5, dtype=torch.float64, generator=torch.Generator().manual_seed(3)).float().requires_grad_()
+    p = [0.9, 0.4, 0.6, 0.7, 0.55, 0.2, 0.8, 0.95, 0.5, 0.65]
+    kwise_loss(wide, [0, 1, 2, 3, 4], label=label, posteriors=p).backward()
+    assert wide.grad is not None
+    for n in range(5):
+        step = torch.zeros(5)
+        step[n] = 1e-2
+        up, down = (
+            kwise_loss(wide.detach() + sign * step, [0, 1, 2, 3, 4], label=label, posteriors=p) for sign in (1, -1)
+        )
+        assert wide.grad[n].item() == pytest.approx(((up - down) / 2e-2).item(), abs=1e-3)
+
+
 def test_a_ranking_of_ties_has_no_loss() -> None:
     with pytest.raises(ValueError, match="ties only"):
         kwise_loss(torch.tensor([1.0, 2.0]), [1, 1])

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from training.records import RankingRow
+from training.records import RankingRow, RecordError
 from training.trainers.chat import encode_completion, encode_prompt
 from training.trainers.models import load_tokenizer
-from training.trainers.rankings import encode, tell_of_cuts
+from training.trainers.rankings import check_posteriors, encode, tell_of_cuts
 
 PROMPT = [{"role": "user", "content": "a b c d"}]
 
@@ -75,3 +75,23 @@ def test_the_setting_that_cut_is_named(tokenizer) -> None:
     lengths = {"max_length": 10, "max_completion_length": 50}
     [found] = encode(tokenizer, [row], **lengths)
     assert found.cut_completions == 0 and found.cut == 3
+
+
+def test_labels_that_need_posteriors_are_refused_where_there_are_none() -> None:
+    sentences: list[str] = []
+    job: Any = SimpleNamespace(data="old.parquet", events=SimpleNamespace(status=sentences.append))
+    old, new = ranking("A", "B"), ranking("A", "B", posteriors=[0.8])
+    check_posteriors(job, [old], label="hard")
+    with pytest.raises(RecordError, match="no posterior probabilities, which label = soft needs"):
+        check_posteriors(job, [old, old], label="soft")
+    check_posteriors(job, [new], label="weight")
+    assert not sentences
+    check_posteriors(job, [old, new], label="weight")
+    assert sentences == ["1 of 2 rankings have no posterior probabilities; their labels count as hard."]
+
+
+def test_posteriors_are_one_for_each_comparison_and_shares() -> None:
+    with pytest.raises(RecordError, match="a posterior for each"):
+        ranking("A", "B", "C", posteriors=[0.5])
+    with pytest.raises(RecordError, match="between 0 and 1"):
+        ranking("A", "B", posteriors=[1.5])

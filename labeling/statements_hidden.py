@@ -1,0 +1,61 @@
+"""The statements of hidden checks, beside labeling.statements. None but the first runs where a project has no rates."""
+
+from labeling import statements
+
+# LOCK_PERSON for a hand-out, with the project's rates; null where it has none.
+LOCK_PERSON_AND_RATES = """
+SELECT person.id, checks.gold_percent, checks.repeat_percent, checks.repeat_distance
+  FROM accounts_user AS person
+  LEFT JOIN labeling_hiddenchecks AS checks ON checks.project_id = %(project)s
+ WHERE person.id = %(user)s FOR NO KEY UPDATE OF person
+"""
+
+# Their newest label stands for the number of their labels: it changes with each, and is one step into an index.
+NEWEST_OF_PERSON = """
+SELECT (SELECT id FROM labeling_slot WHERE holder_id = %(user)s AND project_id = %(project)s AND kind = 'rank'
+           AND state = 'submitted' ORDER BY submitted_at DESC LIMIT 1) AS label,
+       (SELECT max(id) FROM labeling_skip WHERE author_id = %(user)s) AS skip
+"""
+
+# What may be handed to a person: no item that they skipped, no answers to a prompt whose demonstration is theirs.
+_ALLOWED = """
+   AND NOT EXISTS (SELECT FROM labeling_skip AS own WHERE own.item_id = {item} AND own.author_id = %(user)s)
+   AND NOT EXISTS (SELECT FROM labeling_demonstration AS own JOIN labeling_item AS of_item USING (prompt_id)
+                    WHERE of_item.id = {item} AND own.author_id = %(user)s)"""
+
+# Gold items that the person never had in hand.
+GOLD_FOR_PERSON = f"""
+SELECT gold.item_id FROM labeling_golditem AS gold
+ WHERE gold.project_id = %(project)s AND gold.is_active
+   AND NOT EXISTS (SELECT FROM labeling_slot AS own WHERE own.item_id = gold.item_id AND own.holder_id = %(user)s)
+   {_ALLOWED.format(item="gold.item_id")}
+ ORDER BY gold.item_id
+"""
+
+# Their own ordinary rankings with `distance` labels or more since, not repeated yet; the newest `most` of them.
+REPEATS_FOR_PERSON = f"""
+SELECT done.item_id, done.order_shown FROM labeling_slot AS done
+ WHERE done.holder_id = %(user)s AND done.project_id = %(project)s AND done.kind = 'rank' AND done.state = 'submitted'
+   AND done.hidden = '' AND json_array_length(done.order_shown::json) > 1
+   AND done.submitted_at < (
+     SELECT submitted_at FROM labeling_slot
+      WHERE holder_id = %(user)s AND project_id = %(project)s AND kind = 'rank' AND state = 'submitted'
+      ORDER BY submitted_at DESC OFFSET %(distance)s - 1 LIMIT 1)
+   AND NOT EXISTS (SELECT FROM labeling_slot AS own
+                    WHERE own.item_id = done.item_id AND own.holder_id = %(user)s AND own.hidden = 'repeat')
+   {_ALLOWED.format(item="done.item_id")}
+ ORDER BY done.submitted_at DESC LIMIT %(most)s
+"""
+
+# The check as a leased row, as TAKE gives one that is open; the caller leases it in the same transaction.
+MAKE = f"""
+WITH chosen AS MATERIALIZED (
+  INSERT INTO labeling_slot AS slot
+    (item_id, project_id, kind, priority, lane, index, draw, state, hidden, holder_id, lease_token, leased_at,
+     lease_expires_at, order_shown)
+  VALUES (%(item)s, %(project)s, 'rank', %(priority)s, '', 0, %(draw)s, 'leased', %(hidden)s, %(user)s, %(token)s,
+          statement_timestamp(), statement_timestamp(), %(order)s::jsonb)
+  RETURNING {statements.COLUMNS}, false AS alive
+)
+{statements.WORK.format(more="")} {statements.NEWEST}
+"""
