@@ -30,7 +30,8 @@ def statistics(project: Project, users: Iterable[User]) -> dict[int, dict[str, A
     """By user: `rank` and `write`, each {today, week, all, seconds}, and `agreement` (a Share as JSON) or None.
 
     Standing labels only; today begins at midnight in the server's time zone, a week on Monday. seconds: the median
-    active time of timed labels. agreement: of the newest quality report, None below ENOUGH_COMPARISONS.
+    active time of timed labels, without those that say "cannot judge", which count as work all the same. agreement:
+    of the newest quality report, None below ENOUGH_COMPARISONS.
     """
     chosen = list(users)
     nothing = {"today": 0, "week": 0, "all": 0, "seconds": None}
@@ -41,6 +42,7 @@ def statistics(project: Project, users: Iterable[User]) -> dict[int, dict[str, A
     week = today - timedelta(days=today.weekday())
     for kind, model in (("rank", Ranking), ("write", Demonstration)):
         # Imported conversations are nobody's work here.
+        is_timed = Q(active_seconds__gt=0, **({"verdict": ""} if kind == "rank" else {}))
         own = Q(slot__isnull=False, project=project, author__in=chosen, retraction=None)
         rows: Any = (
             model._default_manager.filter(own)
@@ -50,7 +52,7 @@ def statistics(project: Project, users: Iterable[User]) -> dict[int, dict[str, A
                 today=Count("id", filter=Q(created_at__gte=today)),
                 week=Count("id", filter=Q(created_at__gte=week)),
                 all=Count("id"),
-                seconds=Median(F("active_seconds"), filter=Q(active_seconds__gt=0)),
+                seconds=Median(F("active_seconds"), filter=is_timed),
             )
         )
         for row in rows:

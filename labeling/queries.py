@@ -12,18 +12,23 @@ from labeling.models.prompts import WANTED_PERCENT
 
 
 def counts(project: Project) -> dict[str, int]:
-    """What the project holds. Labels by people and by scripts are counted apart, retracted ones not at all."""
+    """What the project holds. Labels by people and by scripts are counted apart, retracted ones not at all.
+
+    `unjudged`: submissions that say that the answers cannot be judged; they are no rankings.
+    """
     found = {"prompts": Prompt.objects.filter(project=project).count()}
-    for name, model in (
-        ("demonstrations", Demonstration),
-        ("rankings", Ranking),
-        ("comparisons", Comparison),
-    ):
-        row = model._default_manager.filter(project=project, retraction=None).aggregate(
+    labels: dict[str, QuerySet[Any]] = {
+        "demonstrations": Demonstration.objects.all(),
+        "rankings": Ranking.objects.orders(),
+        "unjudged": Ranking.objects.verdicts(),
+        "comparisons": Comparison.objects.all(),
+    }
+    for name, rows in labels.items():
+        row = rows.filter(project=project, retraction=None).aggregate(
             people=Count("id", filter=Q(simulated=False)), simulated=Count("id", filter=Q(simulated=True))
         )
         found[name], found[f"{name}_simulated"] = row["people"], row["simulated"]
-    slots = Slot.objects.filter(project=project)
+    slots = Slot.objects.filter(project=project).exclude(state=Slot.State.WITHDRAWN)
     states = slots.values("kind").annotate(total=Count("id"), done=Count("id", filter=Q(state="submitted")))
     for kind in ("write", "rank"):
         found[f"{kind}_total"] = found[f"{kind}_open"] = 0
@@ -104,8 +109,9 @@ def _done_today(user: User) -> QuerySet[Slot]:
 
 
 def batch_progress(batch_id: int) -> dict[str, int]:
-    """Slots of a batch: total, submitted, and submitted by scripts. Those of retracted labels are none."""
+    """Slots of a batch: total, submitted, and submitted by scripts; no withdrawn ones, none of retracted labels."""
     slots = Slot.objects.filter(item__batch_id=batch_id, ranking__retraction=None, demonstration__retraction=None)
+    slots = slots.exclude(state=Slot.State.WITHDRAWN)
     return slots.aggregate(
         total=Count("id"),
         submitted=Count("id", filter=Q(state="submitted")),

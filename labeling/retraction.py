@@ -126,8 +126,11 @@ def _items(retraction: Retraction) -> QuerySet[Item]:
 
 
 def _open_again(retraction: Retraction) -> int:
-    """One more open slot for each retracted label that had one; a person labels an item once, so one an item."""
-    items = {item.pk: item for item in _items(retraction)}
+    """One more open slot for each retracted label that had one; a person labels an item once, so one an item.
+
+    Withdrawn items are not asked for again.
+    """
+    items = {item.pk: item for item in _items(retraction) if not item.withdrawn}
     last = Slot.objects.filter(item__in=items).order_by().values("item").annotate(index=Max("index"), draw=Max("draw"))
     new = [
         Slot(

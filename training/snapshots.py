@@ -81,7 +81,7 @@ def freeze_demonstrations(*, project: Project, include_simulated: bool, heldout_
 def freeze_rankings(*, project: Project, include_simulated: bool, heldout_percent: int) -> Snapshot:
     """All rankings of the project that imply a comparison. Raises NothingToFreeze when no training row remains."""
     labels = _labels(
-        Ranking.objects.prefetch_related("item__completions__generation"),
+        Ranking.objects.orders().prefetch_related("item__completions__generation"),
         project=project,
         include_simulated=include_simulated,
     )

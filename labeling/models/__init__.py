@@ -1,7 +1,8 @@
 """The labeling tables, a module for each idea."""
 
 from labeling.models.guidelines import Guideline
-from labeling.models.labels import Comparison, Demonstration, Ranking
+from labeling.models.labels import Comparison, Demonstration, Ranking, Verdict
+from labeling.models.model_names import ModelNames
 from labeling.models.prompts import Category, Prompt
 from labeling.models.quality import QualityReport, Retraction
 from labeling.models.ranking_form import RankingForm
@@ -17,6 +18,7 @@ __all__ = [
     "Draft",
     "Guideline",
     "Item",
+    "ModelNames",
     "Prompt",
     "PromptBand",
     "QualityReport",
@@ -26,5 +28,6 @@ __all__ = [
     "Skip",
     "SkipReason",
     "Slot",
+    "Verdict",
     "WritingRules",
 ]

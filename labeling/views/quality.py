@@ -17,7 +17,7 @@ from django.views.decorators.http import require_POST
 
 from hone.accounts import access
 from hone.accounts.models import Project, User
-from labeling import retraction
+from labeling import retraction, verdicts
 from labeling.models import Completion, Demonstration, Ranking, Retraction
 from labeling.quality import measuring, showing
 from labeling.responses import LETTERS
@@ -55,6 +55,7 @@ def quality(request: HttpRequest, slug: str) -> HttpResponse:
         "has_simulated": project.memberships.filter(user__is_simulated=True).exists(),
         "is_measuring": report.asked_at is not None,
         "retractions": _retractions(project)[:10],
+        "unjudged": verdicts.overview(project),
     }
     if body := report.body:
         users = User.objects.in_bulk([row["person"] for row in body["habits"]])
@@ -184,6 +185,8 @@ def _order(ranking: Ranking) -> dict[str, Any]:
     letter = dict(zip(ranking.order_shown, LETTERS, strict=False))
     texts = {completion.index: completion.text for completion in ranking.item.completions.all()}
     tiers = [*ranking.tiers, *([ranking.unacceptable] if ranking.unacceptable else [])]
+    if ranking.verdict:  # no order; the answers as they were shown
+        tiers = [ranking.order_shown]
     answers = [
         {"letter": letter.get(index, "?"), "text": texts.get(index, ""), "is_bad": index in ranking.unacceptable}
         for tier in tiers

@@ -9,12 +9,14 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from hone.accounts import access
+from labeling.forms_names import ModelNamesSection
 from labeling.forms_settings import RankingSection, Section
 from labeling.views import signed_in
 
 # (title, form class), in the order of the page.
 SECTIONS: list[tuple[str | Promise, type[Section]]] = [
     (_("Ranking form"), RankingSection),
+    (_("Model names in answers"), ModelNamesSection),
 ]
 
 

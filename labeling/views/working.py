@@ -9,7 +9,7 @@ from django.views.decorators.cache import never_cache
 from hone.accounts import access
 from labeling import guidelines, queries, waiting
 from labeling.assignment import next_slot
-from labeling.models import Category, SkipReason
+from labeling.models import Category, SkipReason, Verdict
 from labeling.views import signed_in
 from labeling.work import payload
 
@@ -42,6 +42,7 @@ def _working_page(request: HttpRequest, *, slug: str, kind: str) -> HttpResponse
         "open_count": waiting.count(project=project, user=user, kind=kind),
         "other_open": waiting.is_any(project=project, user=user, kind=other),
         "skip_reasons": SkipReason.choices,
+        "verdicts": Verdict.choices,
         "categories": Category.choices,
     }
     return render(request, f"labeling/{kind}.html", context)
