@@ -33,7 +33,7 @@ class ModelNamesSection(forms.ModelForm):
     def __init__(self, data: Any = None, *, project: Project) -> None:
         if data is not None and data.get("action") == "defaults":
             data = data.copy()
-            data["names"] = default_names()
+            data["names-names"] = default_names()
             self.is_saving = False
         else:
             self.is_saving = True
