@@ -1,4 +1,4 @@
-"""The rank page's ways to judge with care: no judgement, an order left as shown, hidden names, long and like answers."""
+"""The rank page's ways to judge with care: no judgement, an order left as shown, hidden names, like answers."""
 
 import json
 import re
@@ -27,8 +27,8 @@ pytestmark = pytest.mark.browser
 
 NOTHING = "Nothing to rank right now"
 SHARED = (
-    "## What to know first\n\nBefore anything else, wash your hands, read the whole recipe, and set out everything that "
-    "it asks for, since looking for the salt with dough on your fingers is no fun at all.\n\n"
+    "## What to know first\n\nBefore anything else, wash your hands, read the whole recipe, and set out everything "
+    "that it asks for, since looking for the salt with dough on your fingers is no fun at all.\n\n"
     "- flour, sifted twice\n- water, as warm as your hand\n- yeast that is not too old"
 )
 
@@ -338,7 +338,8 @@ class TestLongAnswers:
                 return pairs.map(([a, b]) => {
                     const begin = performance.now();
                     const parts = diff(a, b);
-                    const side = (kind) => parts.filter(([what]) => what === "same" || what === kind).map(([, text]) => text).join("");
+                    const of = (kind) => parts.filter(([what]) => what === "same" || what === kind);
+                    const side = (kind) => of(kind).map(([, text]) => text).join("");
                     return { ms: performance.now() - begin, whole: side("gone") === a && side("new") === b };
                 });
             }"""
@@ -372,7 +373,8 @@ def test_the_page_keeps_every_weak_order_of_four_in_its_draft_and_sends_its_tier
                 letters.forEach((letter, at) => one.place(letter, zone[at]));
                 const other = new Order(letters);
                 other.restore(JSON.parse(JSON.stringify(one.draft())));
-                const tiers = ["1", "2", "3", "4"].map((tier) => letters.filter((_, at) => zone[at] === tier)).filter((tier) => tier.length);
+                const all = zones.slice(1, 5).map((tier) => letters.filter((_, at) => zone[at] === tier));
+                const tiers = all.filter((tier) => tier.length);
                 const same = JSON.stringify(one.placed) === JSON.stringify(other.placed);
                 if (!same || JSON.stringify(other.tiers()) !== JSON.stringify(tiers)) faults.push(zone);
                 // What the server kept of a refused submit closes up the empty tiers, and means the same.
@@ -406,10 +408,15 @@ def test_direction_marks_in_an_answer_turn_nothing_else_round(
             while (walk.nextNode()) {
                 const node = walk.currentNode;
                 const one = node.textContent.trim();
-                if (/^(The next block reads on\\.|next|Skip|not placed)$/.test(one) && node.parentElement.checkVisibility()) {
+                const isWanted = /^(The next block reads on\\.|next|Skip|not placed)$/.test(one);
+                if (isWanted && node.parentElement.checkVisibility()) {
                     const range = document.createRange();
                     const at = node.textContent.indexOf(one);
-                    const left = (n) => { range.setStart(node, n); range.setEnd(node, n + 1); return range.getBoundingClientRect().left; };
+                    const left = (n) => {
+                        range.setStart(node, n);
+                        range.setEnd(node, n + 1);
+                        return range.getBoundingClientRect().left;
+                    };
                     texts.push([one, left(at) < left(at + one.length - 1)]);
                 }
             }
