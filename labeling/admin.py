@@ -68,7 +68,7 @@ class DemonstrationAdmin(ReadOnlyAdmin):
 
 @admin.register(Ranking)
 class RankingAdmin(ReadOnlyAdmin):
-    list_display = ["id", "project", "author", "tiers", "unacceptable", "simulated", "created_at"]
+    list_display = ["id", "project", "author", "tiers", "unacceptable", "verdict", "simulated", "created_at"]
     list_filter = ["project", "simulated"]
     list_select_related = ["project", "author"]
 

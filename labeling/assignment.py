@@ -74,6 +74,7 @@ def _slot(row: Mapping[str, Any], project: Project | None = None) -> Slot:
     """The slot of a row of labeling.statements, with its item, prompt, answers and guideline; without a project's row
     its project is read when it is asked for."""
     slot = prepared.instance(Slot, row)
+    slot.hidden_names = row["hidden_names"]
     item = prepared.instance(Item, {**row, "id": row["item_id"]})
     item.prompt = prepared.instance(Prompt, {**row, "id": row["prompt_id"]}) if row["prompt_id"] else None
     answers = item.completions.all()
@@ -175,19 +176,33 @@ _FREED = {
 
 
 def release(slot: Slot) -> None:
-    """Opens the slot again, or withdraws it where it is a hidden check. The caller holds its row lock."""
+    """Opens the slot again, or withdraws it: a hidden check, or one of an item that was withdrawn meanwhile.
+
+    The caller holds its row lock.
+    """
     if slot.hidden:
         hidden.withdraw(slot)
         return
     for name, value in _FREED.items():
         setattr(slot, name, value)
     slot.save(update_fields=list(_FREED))
+    _withdraw_with_item([slot.pk])
+
+
+def _withdraw_with_item(slots: list[int]) -> None:
+    """Of slots that were just freed, those whose item a lead withdrew while they were held. The caller locks them."""
+    # All of their items are locked: a withdrawal under way is waited for and seen, a later one sees the freed slots.
+    items = Item.objects.select_for_update(no_key=True).filter(pk__in=Slot.objects.filter(pk__in=slots).values("item"))
+    if gone := [item.pk for item in items.order_by("pk") if item.withdrawn]:
+        Slot.objects.filter(pk__in=slots, item__in=gone).update(state=Slot.State.WITHDRAWN)
 
 
 def free_of(*, project: Project, user: User) -> int:
     """Opens what the person holds in the project; returns how many. The caller holds the person's lock."""
-    held = Slot.objects.select_for_update().filter(project=project, holder=user, state=Slot.State.LEASED)
-    return Slot.objects.filter(pk__in=list(held.values_list("pk", flat=True))).update(**_FREED)
+    held = list(Slot.objects.select_for_update().filter(project=project, holder=user, state=Slot.State.LEASED))
+    for slot in held:
+        release(slot)
+    return len(held)
 
 
 def free_expired(*, project: Project | None = None) -> int:
@@ -201,4 +216,8 @@ def free_expired(*, project: Project | None = None) -> int:
         )
         if project is not None:
             expired = expired.filter(project=project)
-        return Slot.objects.filter(pk__in=list(expired.values_list("pk", flat=True)[:1000])).update(**_FREED)
+        freed = list(expired.values_list("pk", flat=True)[:1000])
+        if freed:
+            Slot.objects.filter(pk__in=freed).update(**_FREED)
+            _withdraw_with_item(freed)
+        return len(freed)

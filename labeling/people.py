@@ -35,7 +35,7 @@ def statistics(project: Project, users: Iterable[User]) -> dict[int, dict[str, A
 
     Beside those, over both kinds: `retracted` labels, `active` seconds in use of all labels, and `last`, the newest
     label's moment. The others count standing labels only; today begins at midnight in the server's time zone, a week
-    on Monday. seconds: the median active time of timed labels. agreement: of the newest quality report, None below
+    on Monday. seconds: the median active time of timed labels without those that say "cannot judge". agreement: of the newest quality report, None below
     ENOUGH_COMPARISONS.
     """
     chosen = list(users)
@@ -56,6 +56,7 @@ def statistics(project: Project, users: Iterable[User]) -> dict[int, dict[str, A
         # Imported conversations are nobody's work here.
         own = Q(slot__isnull=False, project=project, author__in=chosen)
         standing = Q(retraction=None)
+        is_timed = Q(active_seconds__gt=0, **({"verdict": ""} if kind == "rank" else {}))
         rows: Any = (
             model._default_manager.filter(own)
             .order_by()
@@ -64,7 +65,7 @@ def statistics(project: Project, users: Iterable[User]) -> dict[int, dict[str, A
                 today=Count("id", filter=standing & Q(created_at__gte=today)),
                 week=Count("id", filter=standing & Q(created_at__gte=week)),
                 all=Count("id", filter=standing),
-                seconds=Median(F("active_seconds"), filter=standing & Q(active_seconds__gt=0)),
+                seconds=Median(F("active_seconds"), filter=standing & is_timed),
                 retracted=Count("id", filter=~standing),
                 active=Sum("active_seconds"),
                 last=Max("created_at"),

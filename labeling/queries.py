@@ -12,19 +12,23 @@ from labeling.models.prompts import WANTED_PERCENT
 
 
 def counts(project: Project) -> dict[str, int]:
-    """What the project holds. Labels by people and by scripts are counted apart, retracted ones not at all."""
+    """What the project holds. Labels by people and by scripts are counted apart, retracted ones not at all.
+
+    `unjudged`: submissions that say that the answers cannot be judged; they are no rankings.
+    """
     found = {"prompts": Prompt.objects.filter(project=project).count()}
-    for name, model in (
-        ("demonstrations", Demonstration),
-        ("rankings", Ranking),
-        ("comparisons", Comparison),
-    ):
-        labels = Ranking.objects.data() if model is Ranking else model._default_manager.all()
-        row = labels.filter(project=project, retraction=None).aggregate(
+    labels: dict[str, QuerySet[Any]] = {
+        "demonstrations": Demonstration.objects.all(),
+        "rankings": Ranking.objects.orders(),
+        "unjudged": Ranking.objects.verdicts(),
+        "comparisons": Comparison.objects.all(),
+    }
+    for name, rows in labels.items():
+        row = rows.filter(project=project, retraction=None).aggregate(
             people=Count("id", filter=Q(simulated=False)), simulated=Count("id", filter=Q(simulated=True))
         )
         found[name], found[f"{name}_simulated"] = row["people"], row["simulated"]
-    slots = Slot.objects.filter(project=project, hidden="")
+    slots = Slot.objects.filter(project=project, hidden="").exclude(state=Slot.State.WITHDRAWN)
     states = slots.values("kind").annotate(total=Count("id"), done=Count("id", filter=Q(state="submitted")))
     for kind in ("write", "rank"):
         found[f"{kind}_total"] = found[f"{kind}_open"] = 0
@@ -105,8 +109,11 @@ def _done_today(user: User) -> QuerySet[Slot]:
 
 
 def batch_progress(batch_id: int) -> dict[str, int]:
-    """Slots of a batch: total, submitted, and submitted by scripts. Retracted labels' are none, nor hidden checks."""
-    own = Slot.objects.filter(item__batch_id=batch_id, hidden="")
+    """Slots of a batch: total, submitted, and submitted by scripts.
+
+    No withdrawn ones, none of retracted labels, no hidden checks.
+    """
+    own = Slot.objects.filter(item__batch_id=batch_id, hidden="").exclude(state=Slot.State.WITHDRAWN)
     slots = own.filter(ranking__retraction=None, demonstration__retraction=None)
     return slots.aggregate(
         total=Count("id"),

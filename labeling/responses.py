@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from hone import prepared
 from hone.accounts.models import Project, User
 from hone.audit.models import record
-from labeling import checks, comparisons, ranking_answers, statements
+from labeling import checks, comparisons, ranking_answers, statements, verdicts
 from labeling.assignment import LeaseLost, lock_held, lock_person, release, wrote_for
 from labeling.checks import duplicates
 from labeling.messages import MessagesError, check_messages, clean_json, clean_text, content_hash
@@ -89,6 +89,9 @@ def submit(
         if is_submitted(slot_id=slot_id, user=user):
             raise AlreadySubmitted from None
         keep = draft_of(kind, answer)
+        if keep and answer.get("verdict"):  # beside the order that the draft may hold
+            kept = Draft.objects.filter(item__slots=slot_id, author=user).values_list("content", flat=True).first()
+            keep = {**(kept or {}), **keep}
         if keep:
             save_draft(slot_id=slot_id, user=user, content=keep)
         raise
@@ -123,15 +126,26 @@ def _common(*, slot: Slot, user: User, answer: dict[str, Any]) -> dict[str, Any]
     possible = slot.can_have_passed
     too_much = possible is not None and seconds > possible and not user.is_simulated
     return {
+        **_same_guideline(slot, answer),
         "project": slot.project,
         "slot": slot,
         "author": user,
-        "guideline": slot.guideline,
         "note": note,
         "active_seconds": possible if too_much else seconds,
         "claimed_seconds": seconds if too_much else None,
         "simulated": user.is_simulated,
     }
+
+
+def _same_guideline(slot: Slot, answer: dict[str, Any]) -> dict[str, Any]:
+    """The version that the slot shows, which is also the one that the page says it showed, if it says so."""
+    seen, shown = answer.get("guideline_version"), slot.guideline
+    # A page that took its item up again may still show an older version than the new lease.
+    if seen is not None and seen != (shown.number if shown else None):
+        raise Invalid(
+            guideline_version=_("This page shows another version of the guideline than the newest: load it again.")
+        )
+    return {"guideline": shown}
 
 
 def _write_demonstration(*, slot: Slot, user: User, client_key: uuid.UUID, answer: dict[str, Any]) -> Demonstration:
@@ -200,38 +214,27 @@ def _own_prompt(*, slot: Slot, user: User, messages: list[dict[str, str]], answe
 
 
 def _write_ranking(*, slot: Slot, user: User, client_key: uuid.UUID, answer: dict[str, Any]) -> Ranking:
-    shown: list[int] = slot.order_shown or []
-    tiers, unacceptable = _placed(shown=shown, answer=answer)
     item = slot.item
     assert item.prompt is not None  # item_rank_has_prompt
     if wrote_for(user=user, prompt_id=item.prompt_id):  # in another tab, after this was handed out
         raise Invalid(tiers=_("You have written a demonstration for this prompt, so you cannot rank it: skip it."))
     try:
-        more = ranking_answers.given(
-            form=slot.ranking_form,
-            index_of=dict(zip(LETTERS, shown, strict=False)),
-            tiers=tiers,
-            unacceptable=unacceptable,
-            answer=answer,
-        )
+        given = verdicts.given(answer) or _order(slot=slot, answer=answer)
     except ranking_answers.AnswerError as error:
         raise Invalid(**{error.field: str(error)}) from error
     ranking = Ranking.objects.create(
         **_common(slot=slot, user=user, answer=answer),
-        **more,
+        **given,
         item=item,
         prompt=item.prompt,
-        tiers=tiers,
-        unacceptable=unacceptable,
-        order_shown=shown,
-        moved=tiers != [[index] for index in shown],
+        order_shown=slot.order_shown or [],
         client_key=client_key,
         hidden=slot.hidden,
     )
-    if slot.hidden:
-        return ranking  # it scores its author and is no data
+    if ranking.verdict or ranking.hidden:
+        return ranking  # there is no order, or it scores its author and is no data
     completion_ids = {completion.index: completion.pk for completion in item.completions.all()}
-    pairs = comparisons.from_ranking(tiers, unacceptable)
+    pairs = comparisons.from_ranking(ranking.tiers, ranking.unacceptable)
     columns = {
         "chosen": [completion_ids[pair.chosen] for pair in pairs],
         "rejected": [completion_ids[pair.rejected] for pair in pairs],
@@ -242,6 +245,24 @@ def _write_ranking(*, slot: Slot, user: User, client_key: uuid.UUID, answer: dic
     same = {"ranking": ranking.pk, "project": slot.project.pk, "prompt": item.prompt.pk, "simulated": user.is_simulated}
     prepared.rows(statements.COMPARE, {**same, **columns})
     return ranking
+
+
+def _order(*, slot: Slot, answer: dict[str, Any]) -> dict[str, Any]:
+    """The ranking's columns for an answer that holds an order. Raises Invalid and AnswerError."""
+    shown: list[int] = slot.order_shown or []
+    tiers, unacceptable = _placed(shown=shown, answer=answer)
+    return {
+        "tiers": tiers,
+        "unacceptable": unacceptable,
+        "moved": tiers != [[index] for index in shown],
+        **ranking_answers.given(
+            form=slot.ranking_form,
+            index_of=dict(zip(LETTERS, shown, strict=False)),
+            tiers=tiers,
+            unacceptable=unacceptable,
+            answer=answer,
+        ),
+    }
 
 
 def _placed(*, shown: list[int], answer: dict[str, Any]) -> tuple[list[list[int]], list[int]]:
@@ -273,7 +294,8 @@ def draft_of(kind: str, answer: dict[str, Any]) -> dict[str, Any]:
     """The part of a submitted answer that its page can restore as a draft."""
     fields: tuple[str, ...]
     if kind == "rank":
-        fields = ("tiers", "unacceptable", "ratings", "flags", "strength", "reason", "note", "active_seconds")
+        given = ("ratings", "flags", "strength", "reason", "verdict")
+        fields = ("tiers", "unacceptable", *given, "note", "active_seconds")
     else:
         fields = ("messages", "note", "category", "language", "active_seconds")
     return {field: answer[field] for field in fields if field in answer}

@@ -161,10 +161,13 @@ def _items(retraction: Retraction) -> QuerySet[Item]:
 
 
 def _open_again(retraction: Retraction) -> int:
-    """One more open slot for each retracted label that had one; a person labels an item once, so one an item."""
+    """One more open slot for each retracted label that had one; a person labels an item once, so one an item.
+
+    Withdrawn items are not asked for again.
+    """
     # The project before the items, as who opens a batch; retraction.project may be older than its settings.
     project = lanes.lock(retraction.project)
-    items = {item.pk: item for item in _items(retraction).prefetch_related("prompt")}
+    items = {item.pk: item for item in _items(retraction).prefetch_related("prompt") if not item.withdrawn}
     names = dict(zip(items, lanes.open_for(project, [item.prompt for item in items.values()]), strict=True))
     ordinary = Slot.objects.filter(item__in=items, hidden="").order_by()
     last = ordinary.values("item").annotate(index=Max("index"), draw=Max("draw"))

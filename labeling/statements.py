@@ -10,7 +10,9 @@ SELECT chosen.*, item.batch_id, item.prompt_id,
        prompt.messages, prompt.category, prompt.language, prompt.content_hash,
        guideline.id AS guideline_id, guideline.number, guideline.title, guideline.body,
        (SELECT json_agg(json_build_array(answer.id, answer.index, answer.text) ORDER BY answer.index)
-          FROM labeling_completion AS answer WHERE answer.item_id = chosen.item_id) AS answers{more}
+          FROM labeling_completion AS answer WHERE answer.item_id = chosen.item_id) AS answers,
+       (SELECT json_build_object('where', asked."where", 'names', asked.names) FROM labeling_modelnames AS asked
+         WHERE asked.project_id = chosen.project_id AND asked.handling = 'mask') AS hidden_names{more}
   FROM chosen
   JOIN labeling_item AS item ON item.id = chosen.item_id
   LEFT JOIN labeling_prompt AS prompt ON prompt.id = item.prompt_id

@@ -1,7 +1,18 @@
 from django.urls import path
 
 from labeling import views
-from labeling.views import hidden_checks, invitations, manage, pay, people, quality, reading, working, writing_rules
+from labeling.views import (
+    hidden_checks,
+    invitations,
+    manage,
+    pay,
+    people,
+    quality,
+    reading,
+    unjudged,
+    working,
+    writing_rules,
+)
 from labeling.views.settings import settings
 
 app_name = "labeling"
@@ -32,6 +43,9 @@ urlpatterns = [
     path("p/<slug:slug>/invitations/<int:pk>/revoke/", invitations.revoke, name="invitation_revoke"),
     path("p/<slug:slug>/members.csv", people.members_csv, name="members_csv"),
     path("p/<slug:slug>/quality/", quality.quality, name="quality"),
+    path("p/<slug:slug>/quality/items/", unjudged.unjudged, name="unjudged"),
+    path("p/<slug:slug>/quality/items/<int:pk>/withdraw/", unjudged.withdraw, name="withdraw"),
+    path("p/<slug:slug>/quality/items/<int:pk>/restore/", unjudged.restore, name="restore_item"),
     path("p/<slug:slug>/people/<int:pk>/", quality.person, name="person"),
     path("p/<slug:slug>/people/<int:pk>/retract/", quality.retract, name="retract"),
     path("p/<slug:slug>/retractions/<int:pk>/restore/", quality.restore, name="restore"),

@@ -5,7 +5,7 @@ from typing import Any
 from hone import prepared
 from hone.accounts.models import User
 from hone.markdown import render
-from labeling import guidelines, statements
+from labeling import guidelines, identity, statements
 from labeling.models import Draft, Slot, WritingRules
 from labeling.responses import LETTERS
 
@@ -52,6 +52,6 @@ def _limits(slot: Slot) -> dict[str, Any]:
 def _answers(slot: Slot) -> list[dict[str, str]]:
     texts = {answer.index: answer.text for answer in slot.item.completions.all()}
     return [
-        {"letter": letter, "text": texts[index], "html": render(texts[index])}
+        {"letter": letter, **identity.shown(texts[index], hidden=slot.hidden_names)}
         for letter, index in zip(LETTERS, slot.order_shown or [], strict=False)
     ]

@@ -80,7 +80,7 @@ def _data(project: Project, values: dict[str, Any], k: int) -> dict[Stage.Kind, 
     if not values.get("include_simulated"):
         labels["simulated"] = False
     demonstrations = Demonstration.objects.filter(**labels)
-    rankings = Ranking.objects.data().filter(**labels)
+    rankings = Ranking.objects.orders().filter(**labels)
     prompt_bytes = Prompt.objects.filter(project=project).aggregate(n=_bytes("messages"))["n"]
     demonstration_bytes = demonstrations.aggregate(n=_bytes("messages"))["n"] or prompt_bytes * 2
     answer_bytes = Completion.objects.filter(item__project=project).aggregate(n=_bytes("text"))["n"]

@@ -113,6 +113,7 @@ def _open_ranking(run: Run) -> None:
         )
         for prompt_id, answers in by_prompt.items()
         for row in answers
+        if (prompt_id, row.index) in written  # the others were set aside (labeling.batches)
     )
     if stage:
         Stage.objects.filter(round=stage.round, index=stage.index + 1, kind=Stage.Kind.RANK).update(batch=batch)

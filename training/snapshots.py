@@ -90,7 +90,7 @@ def freeze_rankings(*, project: Project, include_simulated: bool, heldout_percen
         "comparisons", queryset=Comparison.objects.only("ranking_id", "chosen_id", "rejected_id", "posterior")
     )
     labels = _labels(
-        Ranking.objects.data().prefetch_related("item__completions__generation", known),
+        Ranking.objects.orders().prefetch_related("item__completions__generation", known),
         project=project,
         include_simulated=include_simulated,
     )

@@ -6,7 +6,7 @@ from rest_framework.validators import ProhibitSurrogateCharactersValidator
 
 from hone.accounts.models import Project
 from labeling.export import annotator
-from labeling.models import Demonstration, Guideline, Prompt, SkipReason
+from labeling.models import Demonstration, Guideline, Prompt, SkipReason, Verdict
 
 
 class ProjectSerializer(serializers.ModelSerializer):
@@ -87,7 +87,16 @@ class SubmitSerializer(LeaseSerializer):
     reason = serializers.CharField(
         required=False, allow_blank=True, trim_whitespace=False, help_text="rank: why this order"
     )
+    verdict = serializers.ChoiceField(
+        choices=Verdict.choices,
+        required=False,
+        allow_blank=True,
+        help_text="rank: why there is no order, instead of one",
+    )
     messages = serializers.ListField(required=False, help_text="write: the whole conversation")
+    guideline_version = serializers.IntegerField(
+        required=False, allow_null=True, help_text="the one that was shown; refused where the lease is on another"
+    )
     category = serializers.CharField(required=False, allow_blank=True)
     language = serializers.CharField(required=False, allow_blank=True)
     note = serializers.CharField(required=False, allow_blank=True, trim_whitespace=False)

@@ -10,7 +10,7 @@ from labeling.checks.finding import Finding
 
 # Scripts that put no space between words: a phrase in them is sought inside longer text.
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff"
-_LETTER = rf"[^\W{_UNSPACED}]"
+LETTER = rf"[^\W{_UNSPACED}]"
 
 
 def find(text: str, *, phrases: Sequence[str], action: str) -> Iterator[Finding]:
@@ -31,9 +31,9 @@ def _pattern(phrases: tuple[str, ...]) -> re.Pattern[str] | None:
 def _part(phrase: str) -> str:
     words = r"\s+".join(re.escape(word) for word in phrase.split())
     phrase = phrase.strip()
-    return _edge(phrase[0], f"(?<!{_LETTER})") + words + _edge(phrase[-1], f"(?!{_LETTER})")
+    return _edge(phrase[0], f"(?<!{LETTER})") + words + _edge(phrase[-1], f"(?!{LETTER})")
 
 
 def _edge(character: str, boundary: str) -> str:
     """A boundary where the phrase's end is part of a word that spaces set apart: "C++" ends with no such character."""
-    return boundary if re.match(_LETTER, character) else ""
+    return boundary if re.match(LETTER, character) else ""

@@ -177,7 +177,7 @@ class Migration(migrations.Migration):
             model_name="slot",
             constraint=models.CheckConstraint(
                 condition=models.Q(
-                    models.Q(("hidden", ""), models.Q(("state", "withdrawn"), _negated=True)),
+                    ("hidden", ""),
                     models.Q(
                         ("hidden__in", ["gold", "repeat"]), ("kind", "rank"), models.Q(("state", "open"), _negated=True)
                     ),

@@ -2,7 +2,8 @@
 
 from labeling.models.guidelines import Guideline, GuidelineReading, QuizAttempt
 from labeling.models.hidden import GoldItem, HiddenChecks
-from labeling.models.labels import Comparison, Demonstration, Ranking
+from labeling.models.labels import Comparison, Demonstration, Ranking, Verdict
+from labeling.models.model_names import ModelNames
 from labeling.models.pay import Ledger, LedgerEntry, PayRate
 from labeling.models.prompts import Category, Prompt
 from labeling.models.quality import QualityReport, Retraction
@@ -27,6 +28,7 @@ __all__ = [
     "Ledger",
     "LedgerEntry",
     "PayRate",
+    "ModelNames",
     "Prompt",
     "PromptBand",
     "QualityReport",
@@ -37,5 +39,6 @@ __all__ = [
     "Skip",
     "SkipReason",
     "Slot",
+    "Verdict",
     "WritingRules",
 ]

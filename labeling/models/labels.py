@@ -2,6 +2,7 @@
 
 from django.conf import settings
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 from hone.accounts.models import Project
 from labeling.models.guidelines import Guideline
@@ -73,16 +74,36 @@ class Demonstration(Label):
         return f"demonstration {self.pk}"
 
 
+class Verdict(models.TextChoices):
+    """Why nobody could rank an item's answers, in the eyes of a person who tried."""
+
+    ALL_BAD = "all_bad", _("All answers are equally bad")
+    PROMPT = "prompt", _("The prompt makes no sense")
+    KNOWLEDGE = "knowledge", _("It needs knowledge that nobody here has")
+    BROKEN = "broken", _("The answers are broken, or all the same")
+    HARMFUL = "harmful", _("The prompt or the answers are harmful")
+    OTHER = "other", _("Another reason")
+
+
 class RankingQuerySet(models.QuerySet["Ranking"]):
     def data(self) -> "RankingQuerySet":
         """Those that are labels: no answers to hidden checks."""
         return self.filter(hidden="")
+
+    def orders(self) -> "RankingQuerySet":
+        """Labels that say an order: what measures, counts or trains reads these alone."""
+        return self.data().filter(verdict="")
+
+    def verdicts(self) -> "RankingQuerySet":
+        """Submissions that say that the answers cannot be judged."""
+        return self.data().exclude(verdict="")
 
 
 class Ranking(Label):
     """One person's weak order of an item's completions: tiers from best to worst, ties inside a tier.
 
     Completions below the "unacceptable" line stand under every tier and are not compared with each other.
+    With a verdict there is no order: the person says that the answers cannot be judged (labeling.verdicts).
     """
 
     slot = models.OneToOneField(Slot, on_delete=models.PROTECT, related_name="ranking")
@@ -99,6 +120,9 @@ class Ranking(Label):
     )
     reason = models.TextField(blank=True)
     form = models.JSONField(null=True, blank=True, help_text="a copy of the ranking form shown; null: an order alone")
+    verdict = models.CharField(
+        max_length=12, choices=Verdict, blank=True, default="", db_default="", help_text="why there is no order, or ''"
+    )
     client_key = models.UUIDField(unique=True)
     # A copy of the slot's. Set, this is an answer to a hidden check: it scores its author and is no data.
     hidden = hidden_field()
@@ -109,12 +133,18 @@ class Ranking(Label):
         ordering = ["id"]
         constraints = [
             models.CheckConstraint(
+                condition=models.Q(verdict="")
+                | models.Q(verdict__in=Verdict.values, tiers=[], unacceptable=[], moved=False),
+                name="ranking_verdict_without_order",
+            ),
+            models.CheckConstraint(
                 condition=models.Q(strength=None) | models.Q(strength__range=(1, 4)), name="ranking_strength_known"
-            )
+            ),
         ]
         indexes = [
             models.Index(fields=["project", "simulated", "id"], name="ranking_export"),
             models.Index(fields=["project"], condition=~models.Q(hidden=""), name="ranking_hidden"),
+            models.Index(fields=["project", "item"], condition=~models.Q(verdict=""), name="ranking_verdict"),
             retracted_index("ranking_retracted"),
         ]
 

@@ -1,5 +1,7 @@
 """Work to hand out: batches of items, each with N slots; the answers to rank; drafts and skips."""
 
+from typing import Any
+
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -34,6 +36,9 @@ class Batch(models.Model):
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="batches")
     kind = models.CharField(max_length=8, choices=Kind)
     name = models.CharField(max_length=120)
+    answers_set_aside = models.PositiveIntegerField(
+        default=0, db_default=0, help_text="answers not shown because they name their model"
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -68,7 +73,14 @@ class Lane(models.Model):
 
 
 class Item(models.Model):
-    """One thing to write or to rank. A write item without a prompt asks for the prompt as well."""
+    """One thing to write or to rank. A write item without a prompt asks for the prompt as well.
+
+    A withdrawn item is handed out no more: its open slots are withdrawn with it (labeling.withdrawal).
+    """
+
+    class Withdrawn(models.TextChoices):
+        LEAD = "lead", _("by a lead")
+        IDENTITY = "identity", _("its answers name their model")
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="items")
     batch = models.ForeignKey(Batch, on_delete=models.CASCADE, related_name="items")
@@ -76,14 +88,34 @@ class Item(models.Model):
     prompt = models.ForeignKey(Prompt, null=True, blank=True, on_delete=models.PROTECT, related_name="items")
     priority = models.SmallIntegerField(default=0)
     created_at = models.DateTimeField(auto_now_add=True)
+    withdrawn = models.CharField(
+        max_length=10, choices=Withdrawn, blank=True, default="", db_default="", help_text="why, '' while it stands"
+    )
+    withdrawn_at = models.DateTimeField(null=True, blank=True)
+    withdrawn_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+", db_index=False
+    )
 
     class Meta:
         ordering = ["id"]
         constraints = [
             models.CheckConstraint(
+                condition=models.Q(withdrawn="", withdrawn_at=None, withdrawn_by=None)
+                | models.Q(withdrawn="lead", withdrawn_at__isnull=False, withdrawn_by__isnull=False)
+                | models.Q(withdrawn="identity", withdrawn_at__isnull=False, withdrawn_by=None),
+                name="item_withdrawn_consistent",
+            ),
+            models.CheckConstraint(
                 condition=models.Q(kind="write") | models.Q(prompt__isnull=False), name="item_rank_has_prompt"
             ),
             models.UniqueConstraint(fields=["batch", "prompt"], name="item_prompt_once_a_batch"),
+        ]
+        indexes = [
+            models.Index(
+                fields=["project", "-withdrawn_at"],
+                condition=models.Q(withdrawn_at__isnull=False),
+                name="item_withdrawn",
+            )
         ]
 
     def __str__(self) -> str:
@@ -115,7 +147,7 @@ class Slot(models.Model):
         OPEN = "open", _("Open")
         LEASED = "leased", _("Leased")
         SUBMITTED = "submitted", _("Submitted")
-        WITHDRAWN = "withdrawn", _("Withdrawn")  # a hidden check that its holder passed on
+        WITHDRAWN = "withdrawn", _("Withdrawn")  # its item was, or it was a hidden check that its holder passed on
 
     item = models.ForeignKey(Item, on_delete=models.CASCADE, related_name="slots")
     # Copies of the item's columns: the next-item query reads one partial index and no join.
@@ -145,6 +177,9 @@ class Slot(models.Model):
     # Not stored: on a slot that assignment.lock_held read, how many seconds its holder can have worked on it.
     can_have_passed: int | None = None
 
+    # Of the project, as labeling.statements read it: which names the page hides; None hides none.
+    hidden_names: dict[str, Any] | None = None
+
     class Meta:
         ordering = ["id"]
         constraints = [
@@ -156,7 +191,7 @@ class Slot(models.Model):
             models.CheckConstraint(
                 name="slot_state_consistent",
                 condition=(
-                    models.Q(state="open", holder=None, lease_token=None, submitted_at=None)
+                    models.Q(state__in=["open", "withdrawn"], holder=None, lease_token=None, submitted_at=None)
                     | models.Q(
                         state="leased",
                         holder__isnull=False,
@@ -165,13 +200,12 @@ class Slot(models.Model):
                         submitted_at=None,
                     )
                     | models.Q(state="submitted", holder__isnull=False, submitted_at__isnull=False)
-                    | models.Q(state="withdrawn", holder=None, lease_token=None, submitted_at=None)
                 ),
             ),
             # Open slots are anybody's: a hidden check is leased in the transaction that makes it, or withdrawn.
             models.CheckConstraint(
                 name="slot_hidden_is_somebodys",
-                condition=models.Q(hidden="") & ~models.Q(state="withdrawn")
+                condition=models.Q(hidden="")
                 | models.Q(hidden__in=["gold", "repeat"], kind="rank") & ~models.Q(state="open"),
             ),
         ]

@@ -47,7 +47,7 @@ def _repeats(project: Project, include_simulated: bool) -> list[Repeat]:
         (item, author): ranks(tiers, unacceptable)
         for item, author, tiers, unacceptable in _hidden(project, Hidden.REPEAT, include_simulated)
     }
-    firsts = Ranking.objects.data().filter(project=project, item__in={item for item, _author in again})
+    firsts = Ranking.objects.orders().filter(project=project, item__in={item for item, _author in again})
     columns = firsts.order_by("id").values_list("item_id", "author_id", "tiers", "unacceptable")
     return [
         Repeat(author, ranks(tiers, unacceptable), again[item, author])
@@ -57,7 +57,7 @@ def _repeats(project: Project, include_simulated: bool) -> list[Repeat]:
 
 
 def _hidden(project: Project, kind: str, include_simulated: bool) -> Any:
-    found = Ranking.objects.filter(project=project, hidden=kind)
+    found = Ranking.objects.filter(project=project, hidden=kind, verdict="")
     if not include_simulated:
         found = found.filter(simulated=False)
     return found.order_by("id").values_list("item_id", "author_id", "tiers", "unacceptable").iterator()

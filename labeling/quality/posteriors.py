@@ -34,7 +34,7 @@ class Judged:
 
 def read(project: Project, *, include_simulated: bool) -> Judged:
     """The votes of the rankings that stand. A ranking of K answers weighs as its K - 1 independent choices."""
-    found = Ranking.objects.data().filter(project=project, retraction=None)
+    found = Ranking.objects.orders().filter(project=project, retraction=None)
     if not include_simulated:
         found = found.filter(simulated=False)
     columns: list[list[Any]] = [[] for _ in range(6)]
@@ -197,7 +197,7 @@ def strengths(item_id: int) -> dict[int, float]:
 
     wins = np.zeros((0, 0))
     size = Completion.objects.filter(item=item_id).count()
-    rows = Ranking.objects.data().filter(item=item_id, retraction=None).values_list("tiers", "unacceptable")
+    rows = Ranking.objects.orders().filter(item=item_id, retraction=None).values_list("tiers", "unacceptable")
     for tiers, unacceptable in rows:
         wins = wins if wins.size else np.zeros((size, size))
         rank = ranks(tiers, unacceptable)

@@ -69,7 +69,7 @@ def _groups(pairs: Pairs, keys: np.ndarray, name: Callable[[int], dict[str, Any]
 
 
 def _read(project: Project, *, include_simulated: bool) -> _Rankings:
-    found = Ranking.objects.data().filter(project=project, retraction=None)
+    found = Ranking.objects.orders().filter(project=project, retraction=None)
     if not include_simulated:
         found = found.filter(simulated=False)
     width = 1 + (Completion.objects.filter(item__project=project).aggregate(n=Max("index"))["n"] or 0)

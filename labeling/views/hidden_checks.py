@@ -104,7 +104,7 @@ def _suggested(project: Project, item: Item) -> list[list[int]] | None:
 
 def _newest_ranked(project: Project, known: set[int]) -> list[Ranking]:
     """The newest ranked items that are no gold yet, to pick one by hand."""
-    newest = Ranking.objects.data().filter(project=project, retraction=None).exclude(item__in=known)
+    newest = Ranking.objects.orders().filter(project=project, retraction=None).exclude(item__in=known)
     return list(newest.select_related("prompt").order_by("-id")[:10])
 
 
@@ -118,7 +118,7 @@ def _with_strengths(form: GoldForm, item: Item) -> list[dict[str, Any]]:
 def _people(item: Item, form: GoldForm) -> list[dict[str, Any]]:
     """Who ranked the item and how, in the page's letters."""
     letter = {row["answer"].index: row["letter"] for row in form.rows()}
-    rows = Ranking.objects.data().filter(item=item, retraction=None).select_related("author").order_by("id")[:50]
+    rows = Ranking.objects.orders().filter(item=item, retraction=None).select_related("author").order_by("id")[:50]
     return [{"author": row.author, "order": _order(ranks(row.tiers, row.unacceptable), letter)} for row in rows]
 
 

@@ -17,7 +17,7 @@ from django.views.decorators.http import require_POST
 
 from hone.accounts import access
 from hone.accounts.models import Project, User
-from labeling import earnings, retraction
+from labeling import earnings, retraction, verdicts
 from labeling.models import Completion, Demonstration, Item, Ranking, Retraction
 from labeling.quality import measuring, showing, showing_checks
 from labeling.responses import LETTERS
@@ -56,6 +56,7 @@ def quality(request: HttpRequest, slug: str) -> HttpResponse:
         "has_simulated": project.memberships.filter(user__is_simulated=True).exists(),
         "is_measuring": report.asked_at is not None,
         "retractions": _retractions(project)[:10],
+        "unjudged": verdicts.overview(project),
     }
     if body := report.body:
         scores, of_project = showing_checks.scores(body), Item.objects.filter(project=project)
@@ -199,6 +200,8 @@ def _order(ranking: Ranking) -> dict[str, Any]:
     letter = dict(zip(ranking.order_shown, LETTERS, strict=False))
     texts = {completion.index: completion.text for completion in ranking.item.completions.all()}
     tiers = [*ranking.tiers, *([ranking.unacceptable] if ranking.unacceptable else [])]
+    if ranking.verdict:  # no order; the answers as they were shown
+        tiers = [ranking.order_shown]
     answers = [
         {"letter": letter.get(index, "?"), "text": texts.get(index, ""), "is_bad": index in ranking.unacceptable}
         for tier in tiers

@@ -9,6 +9,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from hone.accounts import access
+from labeling.forms_names import ModelNamesSection
 from labeling.forms_settings import RankingSection, Section
 from labeling.forms_work import WorkSection
 from labeling.views import signed_in
@@ -17,6 +18,7 @@ from labeling.views import signed_in
 SECTIONS: list[tuple[str | Promise, type[Section]]] = [
     (_("Ranking form"), RankingSection),
     (_("Handing out"), WorkSection),
+    (_("Model names in answers"), ModelNamesSection),
 ]
 
 

@@ -9,7 +9,7 @@ from django.views.decorators.cache import never_cache
 from hone.accounts import access
 from labeling import guideline_reading, guidelines, lanes, queries, waiting
 from labeling.assignment import GuidelineUnread, next_slot
-from labeling.models import Category, SkipReason
+from labeling.models import Category, SkipReason, Verdict
 from labeling.views import reading, signed_in
 from labeling.work import payload
 
@@ -46,6 +46,7 @@ def _working_page(request: HttpRequest, *, slug: str, kind: str) -> HttpResponse
         "is_work_elsewhere": slot is None and lanes.is_work_elsewhere(project=project, user=user, kind=kind),
         "other_open": waiting.is_any(project=project, user=user, kind=other),
         "skip_reasons": SkipReason.choices,
+        "verdicts": Verdict.choices,
         "categories": Category.choices,
     }
     return render(request, f"labeling/{kind}.html", context)

@@ -175,9 +175,9 @@ def test_the_order_as_it_was_shown_is_asked_about_once(open_page: OpenPage, cont
     page = ranking_page(open_page, contractor)
     for key in ("a", "1", "b", "2", "c", "3", "d", "4", "Control+Enter"):
         page.keyboard.press(key)
-    expect(page.get_by_role("dialog")).to_contain_text("the order in which they were shown")
+    expect(page.get_by_role("dialog")).to_contain_text("the one in which the answers were shown")
     assert not Ranking.objects.exists()
-    page.get_by_role("button", name="It is right, submit").click()
+    page.get_by_role("button", name="Submit as it is").click()
     expect_next_page(page)
     assert Ranking.objects.get().moved is False
 

@@ -92,3 +92,44 @@ def test_the_names_of_people_and_answers_do_not_matter(data: st.DataObject) -> N
     )
     assert plain.with_ties == renamed.with_ties and plain.without_ties == renamed.without_ties
     assert plain.alpha == pytest.approx(renamed.alpha) and plain.tau_b == pytest.approx(renamed.tau_b)
+
+
+@given(data=st.data())
+def test_measures_do_not_depend_on_the_sequence_or_on_who_is_whom(data: st.DataObject) -> None:
+    """Three people on three items: other names for people and items, and another sequence, measure the same."""
+    size = data.draw(st.integers(2, 4))
+    order = st.lists(st.integers(0, 2), min_size=size, max_size=size)
+    judgements = [
+        Judgement(item, person, dict(enumerate(data.draw(order)))) for item in range(3) for person in range(3)
+    ]
+    people, items = data.draw(st.permutations(range(3))), data.draw(st.permutations([10, 20, 30]))
+    other = [
+        Judgement(items[one.item], people[one.annotator], one.ranks) for one in data.draw(st.permutations(judgements))
+    ]
+    one, two = measure(judgements), measure(other)
+    for name in ("with_ties", "without_ties"):
+        a, b = getattr(one, name), getattr(two, name)
+        assert (a and (a.value, a.n, a.items)) == (b and (b.value, b.n, b.items))
+    assert one.alpha == pytest.approx(two.alpha) and one.tau_b == pytest.approx(two.tau_b)
+    assert (one.items, one.people) == (two.items, two.people)
+
+
+@given(data=st.data(), by=st.integers(2, 9))
+def test_only_the_order_of_tiers_counts_not_their_numbers(data: st.DataObject, by: int) -> None:
+    size = data.draw(st.integers(2, 5))
+    order = st.lists(st.integers(0, 3), min_size=size, max_size=size)
+    ranks = [data.draw(order) for _ in range(2)]
+    plain = measure([Judgement(1, person, dict(enumerate(row))) for person, row in enumerate(ranks)])
+    stretched = [{answer: by * rank + 1 for answer, rank in enumerate(row)} for row in ranks]
+    assert plain == measure([Judgement(1, person, row) for person, row in enumerate(stretched)])
+
+
+@given(data=st.data())
+def test_turning_one_order_round_turns_tau_b_round(data: st.DataObject) -> None:
+    size = data.draw(st.integers(2, 6))
+    order = st.lists(st.integers(0, 4), min_size=size, max_size=size)
+    a, b = (dict(enumerate(data.draw(order))) for _ in range(2))
+    tau, turned = tau_b(a, b), tau_b(a, {answer: -rank + 4 for answer, rank in b.items()})
+    assert tau == tau_b(b, a)
+    assert (tau is None and turned is None) or tau == pytest.approx(-turned)
+    assert tau is None or -1 - 1e-9 <= tau <= 1 + 1e-9

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from hone.accounts.models import Project, User
-from labeling import assignment, responses
-from labeling.models import Completion, Item, Slot
+from labeling import assignment, responses, withdrawal
+from labeling.models import Completion, Item, ModelNames, Slot
 from tests import factories
 from training import lineage, outcomes, rounds, runs, snapshots, tasks
 from training.models import Checkpoint, Generation, Round, Run
@@ -307,3 +307,28 @@ def test_a_name_as_long_as_the_form_allows_fits_its_batches(
     finish(found)
     names = [found.stages.get(kind=kind).batch.name for kind in ("write", "rank")]
     assert [(len(name), name[-8:]) for name in names] == [(120, "…: write"), (120, "r…: rank")]
+
+
+def test_answers_that_name_their_model_are_set_aside_and_the_round_goes_on(
+    project: Project, prompts: None, base: Checkpoint, lead: User, contractor: User, woken: list[int]
+) -> None:
+    """Of each prompt's four answers one is set aside; the lead withdraws one item, which the gate does not wait for."""
+    ModelNames.objects.create(project=project, handling="aside", where="any", names="Reply 1")
+    made = start(project, base, lead, sample={"k": 4}, rank={})
+    run = Run.objects.get(stage__round=made, state="queued")
+    first = min(int(row.id) for row in read_parquet(run.snapshot.path, row_type=PromptRow))
+    finish(made)
+    batch = made.stages.get(kind="rank").batch
+    assert batch is not None and batch.answers_set_aside == 6
+    kept = Completion.objects.filter(item__batch=batch)
+    assert {row.index for row in kept} == {0, 2, 3} and kept.count() == 18
+    assert Generation.objects.filter(completion__in=kept).count() == 18
+    assert {row.generation.seed for row in kept.select_related("generation")} == {0, 2, 3}
+    item = batch.items.get(prompt=first)
+    withdrawal.withdraw(item=item, actor=lead)
+    while slot := assignment.next_slot(project=project, user=contractor, kind="rank"):
+        assert slot.item_id != item.pk
+        factories.submit_next(project, contractor)
+    rounds.advance(made.pk)
+    made.refresh_from_db()
+    assert stage_states(made)["rank"] == "done" and made.state == "done"

@@ -1,29 +1,37 @@
-// Word diff of two texts by longest common subsequence. Words come from Intl.Segmenter, which also
-// splits Chinese; very long pairs are compared by sentence, so that the page never stalls.
+// Word diff of two texts by longest common subsequence. Words come from Intl.Segmenter, which also splits Chinese.
+// The table of a diff grows with the product of the lengths: what is too large for words goes by sentences, then by
+// lines, then as one piece, so that the page never stalls.
 const MOST_CELLS = 12_000_000;
+const GRAINS = ["word", "sentence", "line"];
 
-function pieces(text, granularity) {
-  if (!Intl.Segmenter) return text.split(granularity === "word" ? /(\s+|[^\p{L}\p{N}]+)/u : /(?<=[.!?。！？\n])/u).filter(Boolean);
-  return Array.from(new Intl.Segmenter(undefined, { granularity }).segment(text), (part) => part.segment);
+function pieces(text, grain) {
+  if (grain === "line") return text.split(/(?<=\n)/u);
+  if (!Intl.Segmenter) return text.split(grain === "word" ? /(\s+|[^\p{L}\p{N}]+)/u : /(?<=[.!?。！？\n])/u).filter(Boolean);
+  return Array.from(new Intl.Segmenter(undefined, { granularity: grain }).segment(text), (part) => part.segment);
 }
 
 // [["same" | "gone" | "new", text], ...]
 export function diff(before, after) {
-  let a = pieces(before, "word");
-  let b = pieces(after, "word");
-  if (a.length * b.length > MOST_CELLS) {
-    a = pieces(before, "sentence");
-    b = pieces(after, "sentence");
-  }
+  return join(compared(before, after, GRAINS));
+}
+
+// What both begin and end with costs nothing; only what is left is held against the table's bound.
+function compared(before, after, [grain, ...coarser]) {
+  const a = pieces(before, grain);
+  const b = pieces(after, grain);
   let start = 0;
   while (start < a.length && start < b.length && a[start] === b[start]) start += 1;
   let endA = a.length;
   let endB = b.length;
   while (endA > start && endB > start && a[endA - 1] === b[endB - 1]) { endA -= 1; endB -= 1; }
-  const parts = a.slice(0, start).map((text) => ["same", text]);
-  parts.push(...middle(a.slice(start, endA), b.slice(start, endB)));
-  parts.push(...a.slice(endA).map((text) => ["same", text]));
-  return join(parts);
+  const same = (text) => ["same", text];
+  return [...a.slice(0, start).map(same), ...left(a.slice(start, endA), b.slice(start, endB), coarser), ...a.slice(endA).map(same)];
+}
+
+function left(a, b, coarser) {
+  if (a.length * b.length <= MOST_CELLS) return middle(a, b);
+  if (coarser.length) return compared(a.join(""), b.join(""), coarser);
+  return [["gone", a.join("")], ["new", b.join("")]];
 }
 
 function middle(a, b) {

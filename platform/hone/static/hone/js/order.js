@@ -51,5 +51,13 @@ export class Order {
     return tiers.length === this.letters.length && tiers.every((tier, index) => tier.length === 1 && tier[0] === this.letters[index]);
   }
 
+  // Whether to ask about it. Of two or three answers a fair order is the shown one too often to ask each time (1 in 2,
+  // 1 in 6). And who went about it in another sequence than the page's, or moved an answer again, has decided.
+  isLeftAsShown() {
+    const places = this.history.map(({ letter }) => this.letters.indexOf(letter));
+    const inSequence = places.every((place, at) => at === 0 || place > places[at - 1]);
+    return this.letters.length >= 4 && inSequence && this.isShownOrder();
+  }
+
   toString() { return this.tiers().map((tier) => tier.join(" = ")).join(" > "); }
 }

@@ -1,4 +1,5 @@
 // The rank page: letters into tiers, by drag, by button or by key.
+import { cannotJudge } from "./cannot-judge.js";
 import { diffDialog } from "./diff-dialog.js";
 import { makeDraggable } from "./drag.js";
 import { drawer } from "./drawer.js";
@@ -6,6 +7,7 @@ import { guideline } from "./guideline.js";
 import { keys } from "./keys.js";
 import { Order } from "./order.js";
 import { RankForm } from "./rank-form.js";
+import { foldSameBeginning } from "./same-beginning.js";
 import { Session } from "./session.js";
 import { t } from "./strings.js";
 
@@ -27,15 +29,25 @@ const form = new RankForm({ work, page, cards, order, act });
 let selected = letters[0];
 
 note.value = work.draft?.note ?? "";
+const verdict = cannotJudge({
+  work,
+  note,
+  canAct: () => session.canAct,
+  changed: () => session.changed(),
+  submit: () => session.submit(),
+});
 
 const session = new Session({
   work,
-  readDraft: () => ({ ...order.draft(), ...form.content(), note: note.value }),
+  readDraft: () => ({ ...order.draft(), ...form.content(), note: note.value, ...verdict.draft() }),
   readBody: () => ({
-    tiers: order.tiers(),
-    unacceptable: order.unacceptable(),
-    ...form.content(),
-    note: note.value.trim(),
+    ...(verdict.body() ?? {
+      tiers: order.tiers(),
+      unacceptable: order.unacceptable(),
+      ...form.content(),
+      note: note.value.trim(),
+    }),
+    guideline_version: work.guideline?.number ?? null,
   }),
   onErrors: (errors) => session.fail({ errors }, "send_failed"),
 });
@@ -129,11 +141,12 @@ function undo() {
 
 function submit() {
   if (!session.canAct) return;
+  verdict.clear();
   const [lacking] = missing();
   if (lacking) {
     find("[data-said]").textContent = lacking.text;
     lacking.go();
-  } else if (!form.strength && order.isShownOrder() && !session.confirmed) {
+  } else if (!form.strength && order.isLeftAsShown() && !session.confirmed) {
     document.getElementById("shown-order-dialog").showModal();
   } else {
     session.submit();
@@ -218,6 +231,7 @@ note.addEventListener("input", () => session.changed());
 note.addEventListener("keydown", (event) => { if (event.key === "Escape") { toggleNote(false); noteButton.focus(); } });
 
 const showDiff = diffDialog(work.answers);
+const toggleSame = foldSameBeginning(letters.map((letter) => cards[letter].querySelector(".answer-body")), (text) => { find("[data-said]").textContent = text; });
 const toggleGuideline = drawer("guideline");
 guideline();
 
@@ -226,6 +240,12 @@ find("[data-diff-open]").addEventListener("click", () => showDiff(selected));
 syncButton.addEventListener("click", toggleSync);
 submitButton.addEventListener("click", submit);
 document.querySelector("[data-confirm-order]").addEventListener("click", () => { session.confirmed = true; submit(); });
+// The key that submits, pressed again, is the answer; one that is held down is not.
+document.getElementById("shown-order-dialog").addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey) || event.repeat) return;
+  event.preventDefault();
+  document.querySelector("[data-confirm-order]").click();
+});
 
 keys((event, command, key) => {
   if (command) {
@@ -244,6 +264,8 @@ keys((event, command, key) => {
   else if (key === "x") place(selected, "x");
   else if (key === "0" || key === "Backspace") place(selected, "");
   else if (key === "z") undo();
+  else if (key === "u") verdict.open();
+  else if (key === "o") toggleSame?.();
   else if (key === "v") showDiff(selected);
   else if (key === "s") toggleSync();
   else if (key === "w") setColumns(COLUMNS[(COLUMNS.indexOf(currentColumns()) + 1) % COLUMNS.length]);

@@ -138,7 +138,8 @@ export class Session {
     this.setBusy(true);
     try {
       const work = await this.ask(api.next(this.work.project, this.work.kind));
-      const same = work?.slot === this.work.slot;
+      // A newer guideline is shown with the item, so the page is loaded again.
+      const same = work?.slot === this.work.slot && work.guideline?.number === this.work.guideline?.number;
       if (same) this.lease.resume(work.lease_token);
       this.setBusy(false);
       if (!same) { this.next(); return; }

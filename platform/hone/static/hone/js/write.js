@@ -178,7 +178,12 @@ fill(work.draft);
 session = new Session({
   work,
   readDraft: () => ({ messages: editors.map((editor) => editor.message), note: note.value, ...readAbout() }),
-  readBody: () => ({ messages: [...given, ...sent().map((editor) => editor.message)], note: note.value.trim(), ...readAbout() }),
+  readBody: () => ({
+    messages: [...given, ...sent().map((editor) => editor.message)],
+    note: note.value.trim(),
+    ...readAbout(),
+    guideline_version: work.guideline?.number ?? null,
+  }),
   restore: (content) => { fill(content); checks.changed(); },
   onErrors: (errors) => showErrors(Object.entries(errors).flatMap(([field, sentences]) => [sentences].flat().map((text) => ({ editor: editorFor(field), text })))),
 });
