@@ -35,8 +35,8 @@ def statistics(project: Project, users: Iterable[User]) -> dict[int, dict[str, A
 
     Beside those, over both kinds: `retracted` labels, `active` seconds in use of all labels, and `last`, the newest
     label's moment. The others count standing labels only; today begins at midnight in the server's time zone, a week
-    on Monday. seconds: the median active time of timed labels without those that say "cannot judge". agreement: of the newest quality report, None below
-    ENOUGH_COMPARISONS.
+    on Monday. seconds: the median active time of timed labels, without those that say "cannot judge", which count as
+    work all the same. agreement: of the newest quality report, None below ENOUGH_COMPARISONS.
     """
     chosen = list(users)
     nothing = {"today": 0, "week": 0, "all": 0, "seconds": None}
