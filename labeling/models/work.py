@@ -99,11 +99,26 @@ class Slot(models.Model):
     )
     ranking_form = models.JSONField(null=True, blank=True, help_text="a copy of the form shown; null: an order alone")
     submitted_at = models.DateTimeField(null=True, blank=True)
+    # The one that waits behind the slot in hand (labeling.ahead): fetched before it is needed, or laid aside.
+    is_ahead = models.BooleanField(default=False, db_default=False)
+    final_at = models.DateTimeField(
+        null=True, blank=True, help_text="until then its author may take the label back; null: final from the start"
+    )
 
     class Meta:
         ordering = ["id"]
         constraints = [
             models.UniqueConstraint(fields=["item", "index"], name="slot_index_once"),
+            models.CheckConstraint(
+                condition=models.Q(is_ahead=False) | models.Q(state="leased"), name="slot_ahead_is_leased"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(final_at=None) | models.Q(state="submitted"), name="slot_final_is_submitted"
+            ),
+            # Whoever holds two items holds no third, and a fetch that is sent twice takes one.
+            models.UniqueConstraint(
+                fields=["holder", "project", "kind"], condition=models.Q(is_ahead=True), name="slot_ahead_once"
+            ),
             # Two tabs of one person must not take two slots of one item.
             models.UniqueConstraint(
                 fields=["item", "holder"], condition=models.Q(holder__isnull=False), name="slot_holder_once"
@@ -132,6 +147,8 @@ class Slot(models.Model):
             models.Index(fields=["lease_expires_at"], condition=models.Q(state="leased"), name="slot_lease_expiry"),
             models.Index(fields=["holder", "project", "kind"], condition=models.Q(state="leased"), name="slot_held"),
             models.Index(fields=["holder", "submitted_at"], condition=models.Q(state="submitted"), name="slot_done"),
+            models.Index(fields=["project", "kind"], condition=models.Q(is_ahead=True), name="slot_ahead"),
+            models.Index(fields=["project", "final_at"], condition=models.Q(final_at__isnull=False), name="slot_final"),
         ]
 
     def __str__(self) -> str:

@@ -1,18 +1,20 @@
-// Seconds of real work on an item: the page is visible and somebody touched it within the last minute.
+// Seconds of real work on an item: it is on the page, the page is visible, and somebody touched it within the last minute.
 const IDLE_AFTER = 60_000;
 
 export class Clock {
-  constructor(startSeconds = 0) {
-    this.seconds = startSeconds;
+  constructor({ seconds = 0, root, signal }) {
+    this.seconds = seconds;
+    this.root = root;
     this.touched = Date.now();
     for (const name of ["pointerdown", "pointermove", "keydown", "wheel", "scroll", "touchstart"]) {
-      document.addEventListener(name, () => { this.touched = Date.now(); }, { passive: true, capture: true });
+      document.addEventListener(name, () => { this.touched = Date.now(); }, { passive: true, capture: true, signal });
     }
-    setInterval(() => this.tick(), 1000);
+    const timer = setInterval(() => this.tick(), 1000);
+    signal.addEventListener("abort", () => clearInterval(timer));
   }
 
   tick() {
-    if (document.visibilityState !== "visible" || Date.now() - this.touched > IDLE_AFTER) return;
+    if (!this.root.isConnected || document.visibilityState !== "visible" || Date.now() - this.touched > IDLE_AFTER) return;
     this.seconds += 1;
     this.onTick?.();
   }

@@ -1,8 +1,8 @@
 // Two answers side by side with what differs marked. Letters typed in the dialog choose the pair.
 import { diff } from "./diff.js";
 
-export function diffDialog(answers) {
-  const dialog = document.getElementById("diff-dialog");
+export function diffDialog(root, answers) {
+  const dialog = root.querySelector("#diff-dialog");
   const [left, right] = dialog.querySelectorAll("select");
   const [leftText, rightText] = dialog.querySelectorAll("[data-diff]");
   const texts = Object.fromEntries(answers.map((answer) => [answer.letter, answer.text]));
