@@ -134,6 +134,7 @@ export class Desk {
   goBack({ again = true } = {}) {
     const { item, show } = this.behind;
     this.behind = null;
+    this.current.session.tellBehind("");
     if (again) this.ahead = this.current;
     this.show(item);
     show();

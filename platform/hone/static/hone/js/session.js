@@ -191,11 +191,11 @@ export class Session {
     this.setBusy(false);
   }
 
-  // Another item, the one before this, was not submitted.
-  tellBehind(why, goBack) {
+  // Another item, the one before this, was not submitted. Without a reason it is no longer so.
+  tellBehind(why, goBack = null) {
     const notice = this.find("behind");
-    this.find("behind-why").textContent = t("behind", { why });
-    notice.hidden = false;
+    notice.hidden = !why;
+    this.find("behind-why").textContent = why && t("behind", { why });
     notice.querySelector("button").onclick = goBack;
   }
 
