@@ -45,7 +45,10 @@ def next_slot(*, project: Project, user: User, kind: str) -> Slot | None:
     rates = hidden.lock_person_and_rates(user=user, project=project)
     asked = {"user": user.pk, "project": project.pk, "kind": kind}
     held = prepared.row(statements.HELD, asked)
-    if held is not None:
+    if held is not None and held["is_ahead"]:
+        # The item in hand was lost, and it comes first if it is still free: what waited behind it is handed out anew.
+        release(_slot(held, project))
+    elif held is not None:
         slot = _slot(held, project)
         if kind == "rank" and wrote_for(user=user, prompt_id=slot.item.prompt_id):
             release(slot)
@@ -60,6 +63,9 @@ def next_slot(*, project: Project, user: User, kind: str) -> Slot | None:
     found = prepared.row(statements.TAKE[kind], taking)
     if found is None and free_expired(project=project):
         found = prepared.row(statements.TAKE[kind], taking)
+    if found is None:
+        # Nobody goes without an item that another person has merely waiting.
+        found = prepared.row(statements.TAKE_AHEAD[kind], taking)
     if found is None:
         return None
     if found["guideline_unread"]:
@@ -101,18 +107,20 @@ def wrote_for(*, user: User, prompt_id: int | None) -> bool:
     return bool(prepared.rows(statements.WROTE_FOR, {"prompt": prompt_id, "user": user.pk}))
 
 
-def _lease(*, slot: Slot, project: Project, user: User) -> Slot:
+def _lease(*, slot: Slot, project: Project, user: User, is_ahead: bool = False) -> Slot:
     """The caller holds the slot's row lock; its guideline is the one to show."""
     slot.state = Slot.State.LEASED
     slot.holder = user
     slot.lease_token = uuid.uuid4()
+    slot.is_ahead = is_ahead
     slot.order_shown = _draw_order(slot=slot, user=user)
     slot.ranking_form = ranking_forms.of(project) if slot.kind == "rank" else None
     lease = {
         "slot": slot.pk,
         "user": user.pk,
         "token": slot.lease_token,
-        "seconds": project.lease_seconds,
+        "seconds": ahead_seconds(project) if is_ahead else project.lease_seconds,
+        "ahead": is_ahead,
         "order": json.dumps(slot.order_shown),
         # What the page shows now is what the label will have been made under, whatever is published meanwhile.
         "guideline": slot.guideline_id,
@@ -125,9 +133,29 @@ def _lease(*, slot: Slot, project: Project, user: User) -> Slot:
 
 def _renewed(slot: Slot, project: Project) -> Slot:
     """The caller holds the slot's row lock."""
-    [times] = prepared.rows(statements.RENEW, {"slot": slot.pk, "seconds": project.lease_seconds})
+    lease = {
+        **_behind(slot, project),
+        "seconds": ahead_seconds(project) if slot.is_ahead else project.lease_seconds,
+        "ahead_seconds": ahead_seconds(project),
+    }
+    [times] = prepared.rows(statements.RENEW, lease)
     slot.lease_expires_at = times["lease_expires_at"]
     return slot
+
+
+def _behind(slot: Slot, project: Project) -> dict[str, Any]:
+    """Names what its holder has waiting behind a slot."""
+    return {"slot": slot.pk, "user": slot.holder_id, "project": project.pk, "kind": slot.kind}
+
+
+def ahead_seconds(project: Project) -> int:
+    """The lease of what waits behind another item: more than the third of a lease after which the page renews it."""
+    return project.lease_seconds // 2
+
+
+def move_up(slot: Slot) -> None:
+    """What waits behind this slot of its holder becomes the one in hand. The caller holds the person's lock."""
+    prepared.rows(statements.MOVE_UP, {**_behind(slot, slot.project), "seconds": slot.project.lease_seconds})
 
 
 def _draw_order(*, slot: Slot, user: User) -> list[int]:
@@ -158,7 +186,8 @@ def lock_held(*, slot_id: int, user: User, lease_token: uuid.UUID, project: Proj
 
 @transaction.atomic
 def renew(*, slot_id: int, user: User, lease_token: uuid.UUID) -> Slot:
-    """Extends a lease that is still alive. Raises LeaseLost."""
+    """Extends a lease that is still alive, and what waits behind it. Raises LeaseLost."""
+    lock_person(user)  # two rows of one person are locked nowhere else without it, so no two wait for each other
     slot = lock_held(slot_id=slot_id, user=user, lease_token=lease_token)
     return _renewed(slot, slot.project)
 
@@ -172,6 +201,7 @@ _FREED = {
     "order_shown": None,
     "guideline": None,
     "ranking_form": None,
+    "is_ahead": False,
 }
 
 

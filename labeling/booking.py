@@ -4,13 +4,18 @@ Each label of a person gets one entry, at the rate that was valid when it was su
 number of times: the database holds one entry a label, and one process at a time works on a project.
 """
 
+from typing import Any
+
 from django.db import connection, transaction
+from django.db.models import Max, Min
+from django.db.models.functions import Now
 
 from hone.accounts.models import Project
 from labeling.models import Demonstration, Ledger, Ranking
 
 # What is counted at an hourly rate is the time in use, cut at the rate's cap. Imported labels (no slot) and those of
-# scripts are nobody's work; a retracted label was work all the same.
+# scripts are nobody's work; a retracted label was work all the same. Labels whose author may still take them back
+# (labeling.settling) wait for a later tick.
 _EARN = """
 INSERT INTO labeling_ledgerentry
   (project_id, user_id, kind, amount, currency, {label}_id, rate_id, seconds, cause, reason, at, written_at)
@@ -19,6 +24,7 @@ SELECT label.project_id, label.author_id, 'earned',
        rate.currency, label.id, rate.id, CASE rate.basis WHEN 'hourly' THEN counted.seconds END,
        '', '', label.created_at, statement_timestamp()
   FROM labeling_{label} AS label
+  JOIN labeling_slot AS slot ON slot.id = label.slot_id
   JOIN labeling_payrate AS rate ON rate.id = coalesce(
     (SELECT CASE WHEN own.basis <> 'project' THEN own.id END FROM labeling_payrate AS own
       WHERE own.project_id = %(project)s AND own.user_id = label.author_id AND own.effective_from <= label.created_at
@@ -28,7 +34,8 @@ SELECT label.project_id, label.author_id, 'earned',
         AND everybody.effective_from <= label.created_at
       ORDER BY everybody.effective_from DESC, everybody.id DESC LIMIT 1))
  CROSS JOIN LATERAL (SELECT least(label.active_seconds, rate.seconds_cap) AS seconds) AS counted
- WHERE label.project_id = %(project)s AND NOT label.simulated AND label.id > %(through)s AND label.slot_id IS NOT NULL
+ WHERE label.project_id = %(project)s AND NOT label.simulated AND label.id > %(through)s
+   AND (slot.final_at IS NULL OR slot.final_at <= statement_timestamp())
    AND rate.basis IN ('piece', 'hourly')
    AND NOT EXISTS (SELECT FROM labeling_ledgerentry AS entry
                     WHERE entry.{label}_id = label.id AND entry.kind = 'earned')
@@ -80,10 +87,17 @@ def write(ledger: Ledger) -> int:
             written += cursor.rowcount
         if all_ended:
             for model, label in _KINDS:
-                own = model._default_manager.filter(project=ledger.pk, simulated=False).order_by("-id")
                 setattr(ledger, f"{label}s_through", getattr(ledger, f"{label}s_seen"))
-                setattr(ledger, f"{label}s_seen", own.values_list("id", flat=True).first() or 0)
+                setattr(ledger, f"{label}s_seen", _newest(model, ledger))
             cursor.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")  # after the newest ids
             ledger.seen_xid = cursor.fetchone()[0]
             ledger.save()
     return written
+
+
+def _newest(model: type[Ranking] | type[Demonstration], ledger: Ledger) -> int:
+    """The newest label's id, but none from the first on that its author may still take back."""
+    own: Any = model._default_manager.filter(project=ledger.pk, simulated=False).order_by()
+    open_from = own.filter(slot__final_at__gt=Now()).aggregate(first=Min("id"))["first"]
+    before = own.filter(id__lt=open_from) if open_from else own
+    return before.aggregate(newest=Max("id"))["newest"] or 0

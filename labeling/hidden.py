@@ -30,17 +30,20 @@ def lock_person_and_rates(*, user: User, project: Project) -> Mapping[str, Any]:
     return found
 
 
-def instead_of(found: Mapping[str, Any], *, project: Project, user: User, rates: Mapping[str, Any]) -> Any:
+def instead_of(
+    found: Mapping[str, Any], *, project: Project, user: User, rates: Mapping[str, Any], after: int | None = None
+) -> Any:
     """The row of a hidden check to hand out in place of this row of statements.TAKE, or the row itself.
 
     The caller holds the person's lock and leases the row in this transaction. The draw depends on the person's newest
-    label and skip alone: it is another one after each label, and the same however often the page is loaded.
+    label and skip alone: it is another one after each label, and the same however often the page is loaded. What is
+    fetched ahead comes `after` the slot in hand, which counts as their newest label already.
     """
     if found["kind"] != "rank" or not (rates["gold_percent"] or rates["repeat_percent"]):
         return found
     asked = {"user": user.pk, "project": project.pk}
     [newest] = prepared.rows(statements.NEWEST_OF_PERSON, asked)
-    seed = f"{settings.SECRET_KEY}:hidden:{project.pk}:{user.pk}:{newest['label']}:{newest['skip']}"
+    seed = f"{settings.SECRET_KEY}:hidden:{project.pk}:{user.pk}:{after or newest['label']}:{newest['skip']}"
     drawn = random.Random(seed)
     place = drawn.random() * 100
     if place < rates["gold_percent"]:
@@ -93,8 +96,9 @@ def withdraw(slot: Slot) -> None:
 
     The row stays, so that a late request for it is answered as for an ordinary slot that went to somebody else.
     """
-    slot.state, slot.holder, slot.lease_token, slot.lease_expires_at = Slot.State.WITHDRAWN, None, None, None
-    slot.save(update_fields=["state", "holder", "lease_token", "lease_expires_at"])
+    slot.state, slot.is_ahead = Slot.State.WITHDRAWN, False
+    slot.holder = slot.lease_token = slot.lease_expires_at = None
+    slot.save(update_fields=["state", "is_ahead", "holder", "lease_token", "lease_expires_at"])
 
 
 def rates_of(project: Project) -> HiddenChecks:

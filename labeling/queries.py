@@ -4,9 +4,11 @@ import math
 from typing import Any
 
 from django.db.models import Count, F, Q, QuerySet
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from hone.accounts.models import Project, User
+from labeling import settling
 from labeling.models import Category, Comparison, Demonstration, Prompt, Ranking, Slot
 from labeling.models.prompts import WANTED_PERCENT
 
@@ -109,9 +111,8 @@ def _done_today(user: User) -> QuerySet[Slot]:
 
 
 def batch_progress(batch_id: int) -> dict[str, int]:
-    """Slots of a batch: total, submitted, and submitted by scripts.
-
-    No withdrawn ones, none of retracted labels, no hidden checks.
+    """Slots of a batch: total, submitted, submitted by scripts, and `open`: submitted, but the author may take the
+    label back (labeling.settling). No withdrawn ones, none of retracted labels, no hidden checks.
     """
     own = Slot.objects.filter(item__batch_id=batch_id, hidden="").exclude(state=Slot.State.WITHDRAWN)
     slots = own.filter(ranking__retraction=None, demonstration__retraction=None)
@@ -119,12 +120,14 @@ def batch_progress(batch_id: int) -> dict[str, int]:
         total=Count("id"),
         submitted=Count("id", filter=Q(state="submitted")),
         simulated=Count("id", filter=Q(state="submitted", holder__is_simulated=True)),
+        open=Count("id", filter=Q(final_at__gt=Now())),
     )
 
 
 def comparison_rows(*, project: Project, include_simulated: bool) -> Any:
     """The standing comparisons of a project, oldest first, with just what an export line needs."""
-    rows = Comparison.objects.filter(project=project, retraction=None)
+    rows = settling.final(Comparison.objects.filter(retraction=None), project=project, by="ranking__slot")
+    rows = rows.filter(project=project)
     if not include_simulated:
         rows = rows.filter(simulated=False)
     return rows.order_by("id").values(

@@ -17,7 +17,7 @@ from hone import prepared
 from hone.accounts.models import Project, User
 from hone.audit.models import record
 from labeling import checks, comparisons, ranking_answers, statements, verdicts
-from labeling.assignment import LeaseLost, lock_held, lock_person, release, wrote_for
+from labeling.assignment import LeaseLost, lock_held, lock_person, move_up, release, wrote_for
 from labeling.checks import duplicates
 from labeling.messages import MessagesError, check_messages, clean_json, clean_text, content_hash
 from labeling.models import (
@@ -55,6 +55,7 @@ class Submitted:
 
     label: Demonstration | Ranking
     is_replay: bool
+    next_slot: int | None = None  # of the one that waited behind it (labeling.ahead) and is in hand now
 
 
 def submit(
@@ -65,8 +66,11 @@ def submit(
     client_key: uuid.UUID,
     answer: dict[str, Any],
     project: Project | None = None,
+    open_for: int | None = None,
 ) -> Submitted:
     """Takes a person's answer to the slot they hold; `project` is the slot's, where the caller has read it.
+
+    For `open_for` seconds the author may take it back (labeling.take_back); until then nothing is built on it.
 
     Raises LeaseLost (the answer is kept as a draft), AlreadySubmitted and Invalid (the database is unchanged).
     """
@@ -77,7 +81,16 @@ def submit(
             locked = lock_held(slot_id=slot_id, user=user, lease_token=lease_token, project=project)
             write = _write_ranking if locked.kind == "rank" else _write_demonstration
             label = write(slot=locked, user=user, client_key=client_key, answer=answer)
-            prepared.rows(statements.CLOSE, {"slot": slot_id, "item": locked.item_id, "user": user.pk})
+            closing = {
+                "slot": slot_id,
+                "item": locked.item_id,
+                "user": user.pk,
+                "project": locked.project_id,
+                "kind": locked.kind,
+                "seconds": locked.project.lease_seconds,
+                "open_for": open_for,
+            }
+            [closed] = prepared.rows(statements.CLOSE, closing)
             record(f"{locked.kind}.submitted", label, actor=user, slot=slot_id)
     except LeaseLost:
         # The same request may have been sent before, or twice at once: the second waited for the first one's lock.
@@ -99,7 +112,7 @@ def submit(
         if "client_key" in str(error):
             raise Invalid(client_key=_("This key was used for another submission.")) from error
         raise
-    return Submitted(label, is_replay=False)
+    return Submitted(label, is_replay=False, next_slot=closed["next"])
 
 
 def is_submitted(*, slot_id: int, user: User) -> bool:
@@ -195,7 +208,8 @@ def _own_prompt(*, slot: Slot, user: User, messages: list[dict[str, str]], answe
     if category not in Category.values:
         raise Invalid(category=_("Choose one of the categories."))
     language = str(answer.get("language") or "en")[:16]
-    prompt, created = Prompt.objects.get_or_create(
+    # Locked, because whoever wrote the same prompt just now may be taking it back (labeling.take_back).
+    prompt, created = Prompt.objects.select_for_update(no_key=True).get_or_create(
         project=slot.project,
         content_hash=content_hash(messages[:first]),
         defaults={
@@ -337,10 +351,13 @@ def skip(*, slot_id: int, user: User, lease_token: uuid.UUID, reason: str, note:
         raise Invalid(reason=_("Choose one of the reasons."))
     if len(note) > NOTE_CHARS:
         raise Invalid(note=_("The note may have at most %(limit)d characters.") % {"limit": NOTE_CHARS})
+    lock_person(user)  # nothing is fetched ahead of an item that is going
     slot = lock_held(slot_id=slot_id, user=user, lease_token=lease_token)
     skipped = Skip.objects.create(
         item=slot.item, author=user, reason=reason, note=clean_text(note), simulated=user.is_simulated
     )
+    if not slot.is_ahead:
+        move_up(slot)
     release(slot)
     record("item.skipped", slot.item, actor=user, reason=reason)
     return skipped

@@ -22,9 +22,9 @@ NEWEST = """LEFT JOIN LATERAL (
     SELECT id, number, title, body FROM labeling_guideline
      WHERE project_id = %(project)s AND published_at IS NOT NULL ORDER BY number DESC LIMIT 1
   ) AS guideline ON true"""
-COLUMNS = """slot.id, slot.item_id, slot.project_id, slot.kind, slot.priority, slot.draw, slot.index, slot.lease_token,
-       slot.leased_at, slot.lease_expires_at, slot.order_shown, slot.ranking_form,
-       slot.hidden, slot.guideline_id AS guideline_shown"""
+COLUMNS = """slot.id, slot.item_id, slot.project_id, slot.kind, slot.priority, slot.draw, slot.index, slot.holder_id,
+       slot.lease_token, slot.leased_at, slot.lease_expires_at, slot.order_shown, slot.ranking_form,
+       slot.is_ahead, slot.hidden, slot.guideline_id AS guideline_shown"""
 
 # Whether the newest version asks for a reading that the person has not confirmed: a minor change asks for none, and
 # any version since the last that was not minor will do.
@@ -40,13 +40,24 @@ _UNREAD = """, %(confirm)s::boolean AND guideline.id IS NOT NULL AND NOT EXISTS 
 
 LOCK_PERSON = "SELECT id FROM accounts_user WHERE id = %(user)s FOR NO KEY UPDATE"
 
-# The slot that the person has in hand, a live lease before one that has run out and that nobody took meanwhile.
+# The slot that the person has in hand, a live lease before one that has run out and that nobody took meanwhile; the
+# one that waits behind it only where there is no other.
 HELD = f"""
 WITH chosen AS MATERIALIZED (
   SELECT {COLUMNS}, slot.lease_expires_at > statement_timestamp() AS alive
     FROM labeling_slot AS slot
    WHERE slot.holder_id = %(user)s AND slot.project_id = %(project)s AND slot.kind = %(kind)s AND slot.state = 'leased'
-   ORDER BY alive DESC, slot.leased_at LIMIT 1 FOR UPDATE
+   ORDER BY slot.is_ahead, alive DESC, slot.leased_at LIMIT 1 FOR UPDATE
+)
+{WORK.format(more="")} {_SHOWN}
+"""
+
+AHEAD = f"""
+WITH chosen AS MATERIALIZED (
+  SELECT {COLUMNS}, slot.lease_expires_at > statement_timestamp() AS alive
+    FROM labeling_slot AS slot
+   WHERE slot.holder_id = %(user)s AND slot.project_id = %(project)s AND slot.kind = %(kind)s AND slot.is_ahead
+     FOR UPDATE
 )
 {WORK.format(more="")} {_SHOWN}
 """
@@ -87,7 +98,7 @@ def _lanes(project: str = "%(project)s") -> str:
 
 
 # What the person may take: an item that they neither had nor skipped, and no answers to a prompt that they answered.
-_FREE = """slot.project_id = {project} AND slot.kind = '{kind}' AND slot.state = 'open'
+_FREE = """slot.project_id = {project} AND slot.kind = '{kind}' AND {state}
      AND NOT EXISTS (SELECT FROM labeling_slot AS own WHERE own.item_id = slot.item_id AND own.holder_id = %(user)s)
      AND NOT EXISTS (SELECT FROM labeling_skip AS own WHERE own.item_id = slot.item_id AND own.author_id = %(user)s)"""
 _NOT_WRITTEN = """
@@ -96,8 +107,8 @@ _NOT_WRITTEN = """
 _KINDS = ("write", "rank")
 
 
-def _free(kind: str, project: str = "%(project)s") -> str:
-    return _FREE.format(kind=kind, project=project) + (_NOT_WRITTEN if kind == "rank" else "")
+def _free(kind: str, project: str = "%(project)s", state: str = "slot.state = 'open'") -> str:
+    return _FREE.format(kind=kind, project=project, state=state) + (_NOT_WRITTEN if kind == "rank" else "")
 
 
 def _first(free: str, where: str = "") -> str:
@@ -193,26 +204,65 @@ UPDATE labeling_slot AS slot SET lane = wanted.lane
    AND slot.lane <> wanted.lane
 """
 
+
+def _take_ahead(kind: str) -> str:
+    """A slot that waits behind somebody else's and in which they entered nothing: see labeling.ahead."""
+    return f"""
+WITH lanes AS MATERIALIZED ({_lanes()}
+), chosen AS MATERIALIZED (
+  SELECT {COLUMNS}, false AS alive FROM labeling_slot AS slot
+   WHERE {_free(kind, state="slot.is_ahead AND slot.hidden = ''")} AND slot.lane IN (SELECT lane FROM lanes)
+     AND NOT EXISTS (SELECT FROM labeling_draft AS draft
+                      WHERE draft.item_id = slot.item_id AND draft.author_id = slot.holder_id)
+   ORDER BY slot.priority DESC, slot.draw, slot.index LIMIT 1 FOR UPDATE OF slot SKIP LOCKED
+)
+{WORK.format(more=_UNREAD)} {NEWEST}
+"""
+
+
+TAKE_AHEAD = {kind: _take_ahead(kind) for kind in _KINDS}
+
 # The lease's times are the database's own: web servers' clocks need not agree.
 LEASE = """
 UPDATE labeling_slot
    SET state = 'leased', holder_id = %(user)s, lease_token = %(token)s, leased_at = statement_timestamp(),
        lease_expires_at = statement_timestamp() + %(seconds)s * interval '1 second',
-       order_shown = %(order)s::jsonb, guideline_id = %(guideline)s, ranking_form = %(form)s::jsonb
+       order_shown = %(order)s::jsonb, guideline_id = %(guideline)s, ranking_form = %(form)s::jsonb,
+       is_ahead = %(ahead)s
  WHERE id = %(slot)s
 RETURNING leased_at, lease_expires_at
 """
 
+# What waits behind the slot is renewed with it, for the shorter time that such a lease has.
 RENEW = """
+WITH behind AS (
+  UPDATE labeling_slot SET lease_expires_at = statement_timestamp() + %(ahead_seconds)s * interval '1 second'
+   WHERE holder_id = %(user)s AND project_id = %(project)s AND kind = %(kind)s AND is_ahead AND id <> %(slot)s
+)
 UPDATE labeling_slot SET lease_expires_at = statement_timestamp() + %(seconds)s * interval '1 second'
  WHERE id = %(slot)s
 RETURNING lease_expires_at
 """
 
-# Closes the slot and drops the draft of its item; the caller holds the person's lock, so no draft comes after it.
-CLOSE = """
-WITH dropped AS (DELETE FROM labeling_draft WHERE item_id = %(item)s AND author_id = %(user)s)
-UPDATE labeling_slot SET state = 'submitted', submitted_at = statement_timestamp() WHERE id = %(slot)s
+# What waited behind a slot that is done or skipped is the one in hand now.
+MOVE_UP = """
+UPDATE labeling_slot
+   SET is_ahead = false, leased_at = statement_timestamp(),
+       lease_expires_at = statement_timestamp() + %(seconds)s * interval '1 second'
+ WHERE holder_id = %(user)s AND project_id = %(project)s AND kind = %(kind)s AND is_ahead AND id <> %(slot)s
+RETURNING id
+"""
+
+# Closes the slot, drops the draft of its item and moves up what waits behind it; the caller holds the person's lock, so
+# no draft comes after it.
+CLOSE = f"""
+WITH dropped AS (DELETE FROM labeling_draft WHERE item_id = %(item)s AND author_id = %(user)s),
+next AS ({MOVE_UP})
+UPDATE labeling_slot
+   SET state = 'submitted', submitted_at = statement_timestamp(), is_ahead = false,
+       final_at = statement_timestamp() + %(open_for)s::float * interval '1 second'
+ WHERE id = %(slot)s
+RETURNING (SELECT id FROM next) AS next
 """
 
 # The comparisons of one ranking: arrays of one length, with an entry a comparison.

@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from hone.accounts.models import Project, User
 from hone.audit.models import record
+from labeling import settling
 from labeling.batches import NewItem, open_batch
 from labeling.models import Demonstration, Prompt
 from labeling.queries import batch_progress
@@ -145,8 +146,9 @@ def gate_is_met(stage: Stage) -> bool:
     """Whether people have done what the stage waits for."""
     if stage.batch_id is None:
         return False
+    settling.now(stage.round.project)  # whoever is taking a label back at this moment ends first
     progress = batch_progress(stage.batch_id)
-    return progress["submitted"] >= labels_wanted(stage, progress)
+    return progress["submitted"] - progress["open"] >= labels_wanted(stage, progress)
 
 
 def labels_wanted(stage: Stage, progress: dict[str, int]) -> int:
@@ -280,7 +282,8 @@ def prompts_to_sample(project: Project) -> QuerySet[Prompt]:
 
     InstructGPT's RM and PPO prompts are others than its SFT prompts (section 3.2), and each round asks new ones.
     """
-    return project.prompts.annotate(
+    prompts = project.prompts.exclude(pk__in=settling.open_prompts(project))
+    return prompts.annotate(
         asked=Count("items", distinct=True, filter=Q(items__kind="rank")),
         shown=Count("demonstrations", distinct=True, filter=Q(demonstrations__retraction=None)),
     ).order_by("asked", "shown", "content_hash")

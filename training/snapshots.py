@@ -14,6 +14,7 @@ from django.conf import settings
 from django.db.models import Prefetch, QuerySet
 
 from hone.accounts.models import Project
+from labeling import settling
 from labeling.comparisons import ranks
 from labeling.export import annotator
 from labeling.models import Comparison, Completion, Demonstration, Prompt, Ranking
@@ -173,6 +174,7 @@ def freeze_prompts(*, project: Project, prompts: Iterable[Prompt]) -> Snapshot:
 
 
 def _labels(labels: QuerySet[Any], *, project: Project, include_simulated: bool) -> QuerySet[Any]:
+    labels = settling.final(labels, project=project)
     labels = labels.filter(project=project, retraction=None).select_related("prompt", "guideline").order_by("id")
     return labels if include_simulated else labels.filter(simulated=False)
 

@@ -101,6 +101,15 @@ class SubmitSerializer(LeaseSerializer):
     language = serializers.CharField(required=False, allow_blank=True)
     note = serializers.CharField(required=False, allow_blank=True, trim_whitespace=False)
     active_seconds = serializers.IntegerField(required=False, default=0)
+    may_take_back = serializers.BooleanField(
+        required=False,
+        default=False,
+        help_text="nothing is built on the label for 15 seconds, and until then take-back/ removes it",
+    )
+
+
+class TakeBackSerializer(serializers.Serializer):
+    client_key = serializers.UUIDField(help_text="with which the label was submitted")
 
 
 class AnyText(serializers.CharField):
@@ -264,6 +273,17 @@ class SavedSerializer(serializers.Serializer):
 
 class MadeSerializer(serializers.Serializer):
     id = serializers.IntegerField()
+
+
+class SubmittedSerializer(MadeSerializer):
+    next_slot = serializers.IntegerField(
+        allow_null=True, help_text="of the item that was fetched ahead and is yours now; null: ask for the next one"
+    )
+
+
+class NotTakenBackSerializer(serializers.Serializer):
+    code = serializers.ChoiceField(choices=["too_late", "in_use", "not_yours"])
+    detail = serializers.CharField()
 
 
 class PreviewedSerializer(serializers.Serializer):

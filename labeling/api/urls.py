@@ -21,6 +21,8 @@ urlpatterns = [
     path("work/<int:slot_id>/draft/", work.DraftView.as_view(), name="work-draft"),
     path("work/<int:slot_id>/check/", work.CheckView.as_view(), name="work-check"),
     path("work/<int:slot_id>/submit/", work.SubmitView.as_view(), name="work-submit"),
+    path("work/<int:slot_id>/take-back/", work.TakeBackView.as_view(), name="work-take-back"),
+    path("work/<int:slot_id>/give-back/", work.GiveBackView.as_view(), name="work-give-back"),
     path("work/<int:slot_id>/skip/", work.SkipView.as_view(), name="work-skip"),
     path("preview/", work.PreviewView.as_view(), name="preview"),
 ]

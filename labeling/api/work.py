@@ -15,11 +15,12 @@ from hone import prepared
 from hone.accounts import access
 from hone.accounts.models import Project, User
 from hone.markdown import render
-from labeling import assignment, checks, guidelines, responses, statements
+from labeling import ahead, assignment, checks, guidelines, responses, settling, statements
 from labeling.api import serializers
 from labeling.api.reading import GuidelineUnreadSerializer, guideline_unread
 from labeling.messages import clean_text
 from labeling.models import Slot
+from labeling.take_back import NotTakenBack, take_back
 from labeling.work import payload
 
 REFUSED = {400: serializers.RefusedSerializer}
@@ -163,7 +164,7 @@ class SubmitView(Checked):
 
     @extend_schema(
         request=serializers.SubmitSerializer,
-        responses={201: serializers.MadeSerializer, 200: serializers.MadeSerializer, **REFUSED, **LOST},
+        responses={201: serializers.SubmittedSerializer, 200: serializers.SubmittedSerializer, **REFUSED, **LOST},
     )
     def post(self, request: Request, slot_id: int) -> Response:
         """Submits the answer: 201, or 200 when this client key was submitted before."""
@@ -176,6 +177,7 @@ class SubmitView(Checked):
                 user=request.user,  # type: ignore[arg-type]
                 lease_token=values.pop("lease_token"),
                 client_key=values.pop("client_key"),
+                open_for=settling.OPEN_SECONDS if values.pop("may_take_back") else None,
                 answer=values,
             )
         except assignment.LeaseLost:
@@ -183,7 +185,36 @@ class SubmitView(Checked):
         except responses.AlreadySubmitted:
             return already_submitted()
         code = status.HTTP_200_OK if done.is_replay else status.HTTP_201_CREATED
-        return Response({"id": done.label.pk}, status=code)
+        return Response({"id": done.label.pk, "next_slot": done.next_slot}, status=code)
+
+
+class TakeBackView(Checked):
+    serializer_class = serializers.TakeBackSerializer
+
+    @extend_schema(
+        request=serializers.TakeBackSerializer,
+        responses={200: serializers.WorkSerializer, 409: serializers.NotTakenBackSerializer, **REFUSED},
+    )
+    def post(self, request: Request, slot_id: int) -> Response:
+        """Takes back a label that was submitted with `may_take_back`, for 15 seconds: the item is yours again."""
+        project = check_slot(request, slot_id)
+        user: User = request.user  # type: ignore[assignment]
+        try:
+            slot = take_back(slot_id=slot_id, user=user, project=project, **self.read(request))
+        except NotTakenBack as error:
+            return Response({"code": error.code, "detail": str(error)}, status=status.HTTP_409_CONFLICT)
+        return Response(payload(slot=slot, user=user))
+
+
+class GiveBackView(Checked):
+    serializer_class = serializers.LeaseSerializer
+
+    @extend_schema(request=serializers.LeaseSerializer, responses={204: OpenApiResponse(description="done"), **REFUSED})
+    def post(self, request: Request, slot_id: int) -> Response:
+        """Frees an item that was fetched ahead, as a page does that is left. Any other stays as it is."""
+        check_slot(request, slot_id)
+        ahead.give_back(slot_id=slot_id, user=request.user, **self.read(request))  # type: ignore[arg-type]
+        return Response(status=status.HTTP_204_NO_CONTENT)
 
 
 class SkipView(Checked):

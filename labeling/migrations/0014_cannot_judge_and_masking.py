@@ -10,7 +10,7 @@ import labeling.models.model_names
 class Migration(migrations.Migration):
     dependencies = [
         ("accounts", "0002_token_id"),
-        ("labeling", "0012_pay"),
+        ("labeling", "0013_ahead_and_take_back"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

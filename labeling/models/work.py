@@ -173,6 +173,11 @@ class Slot(models.Model):
     ranking_form = models.JSONField(null=True, blank=True, help_text="a copy of the form shown; null: an order alone")
     submitted_at = models.DateTimeField(null=True, blank=True)
     hidden = hidden_field()
+    # The one that waits behind the slot in hand (labeling.ahead): fetched before it is needed, or laid aside.
+    is_ahead = models.BooleanField(default=False, db_default=False)
+    final_at = models.DateTimeField(
+        null=True, blank=True, help_text="until then its author may take the label back; null: final from the start"
+    )
 
     # Not stored: on a slot that assignment.lock_held read, how many seconds its holder can have worked on it.
     can_have_passed: int | None = None
@@ -184,6 +189,16 @@ class Slot(models.Model):
         ordering = ["id"]
         constraints = [
             models.UniqueConstraint(fields=["item", "index"], condition=models.Q(hidden=""), name="slot_index_once"),
+            models.CheckConstraint(
+                condition=models.Q(is_ahead=False) | models.Q(state="leased"), name="slot_ahead_is_leased"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(final_at=None) | models.Q(state="submitted"), name="slot_final_is_submitted"
+            ),
+            # Whoever holds two items holds no third, and a fetch that is sent twice takes one.
+            models.UniqueConstraint(
+                fields=["holder", "project", "kind"], condition=models.Q(is_ahead=True), name="slot_ahead_once"
+            ),
             # Two tabs of one person must not take two slots of one item; a hidden check of each kind may come on top.
             models.UniqueConstraint(
                 fields=["item", "holder", "hidden"], condition=models.Q(holder__isnull=False), name="slot_holder_once"
@@ -218,6 +233,8 @@ class Slot(models.Model):
             models.Index(fields=["lease_expires_at"], condition=models.Q(state="leased"), name="slot_lease_expiry"),
             models.Index(fields=["holder", "project", "kind"], condition=models.Q(state="leased"), name="slot_held"),
             models.Index(fields=["holder", "submitted_at"], condition=models.Q(state="submitted"), name="slot_done"),
+            models.Index(fields=["project", "kind"], condition=models.Q(is_ahead=True), name="slot_ahead"),
+            models.Index(fields=["project", "final_at"], condition=models.Q(final_at__isnull=False), name="slot_final"),
         ]
 
     def __str__(self) -> str:

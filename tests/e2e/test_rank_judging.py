@@ -57,7 +57,7 @@ class TestCannotJudge:
     def test_by_keys_alone(self, open_page: OpenPage, project: Project, contractor: User) -> None:
         factories.make_batch(project)
         page = rank_page(open_page, contractor)
-        press(page, "b", "1", "u")
+        press(page, "b", "1", "j")
         dialog = page.get_by_role("dialog", name="These answers cannot be judged")
         expect(dialog).to_contain_text("skip it instead")
         expect(dialog.get_by_role("radio").first).to_be_focused()
@@ -86,7 +86,7 @@ class TestCannotJudge:
     ) -> None:
         factories.make_batch(project)
         page = rank_page(open_page, contractor)
-        press(page, "c", "1", "u")
+        press(page, "c", "1", "j")
         page.get_by_label("It needs knowledge that nobody here has").check()
         page.get_by_label("In your words").fill("Ask a chemist")
         press(page, "Escape")
@@ -95,7 +95,7 @@ class TestCannotJudge:
         assert Draft.objects.get().content["verdict"] == "knowledge"
         page.reload()
         expect_order(page, t1="C", free="ABD")
-        press(page, "u")
+        press(page, "j")
         expect(page.get_by_label("It needs knowledge that nobody here has")).to_be_checked()
         expect(page.get_by_label("In your words")).to_have_value("Ask a chemist")
         press(page, "Escape", "a", "2", "b", "3", "d", "4", "Control+Enter")
@@ -107,7 +107,7 @@ class TestCannotJudge:
     ) -> None:
         factories.make_batch(project)
         page = rank_page(open_page, contractor)
-        press(page, "u")
+        press(page, "j")
         page.get_by_label("All answers are equally bad").check()
         expect_saved(page)
         expire(Slot.objects.get())
@@ -117,7 +117,7 @@ class TestCannotJudge:
         assert not Ranking.objects.exists() and Draft.objects.get().content["verdict"] == "all_bad"
         page.get_by_role("button", name="Take it up again").click()
         expect(page.locator("[data-lease-lost]")).to_be_hidden()
-        press(page, "u", "Control+Enter")
+        press(page, "j", "Control+Enter")
         expect_next_page(page)
         assert Ranking.objects.get().verdict == "all_bad"
 
@@ -127,7 +127,7 @@ class TestCannotJudge:
         factories.make_batch(project, slots=3)
         for user in (contractor, reviewer):
             page = rank_page(open_page, user)
-            press(page, "u", "ArrowDown", "Control+Enter")
+            press(page, "j", "ArrowDown", "Control+Enter")
             expect_next_page(page)
         page = open_page(manager, viewport=PHONE)
         page.goto("/p/alpha/quality/")

@@ -89,6 +89,14 @@ def test_answers_have_the_keys_that_the_schema_names(
     take()  # with the draft
     answer = {**token, "client_key": str(uuid.uuid4()), "tiers": [["A"], ["B"], ["C"], ["D"]]}
     check("post", f"{OF_SLOT}submit/", 400, {**answer, "tiers": []}, slot=slot)
+    check("post", f"{OF_SLOT}submit/", 201, {**answer, "may_take_back": True}, slot=slot)
+    key = {"client_key": answer["client_key"]}
+    token = {"lease_token": check("post", f"{OF_SLOT}take-back/", 200, key, slot=slot).json()["lease_token"]}
+    check("post", f"{OF_SLOT}take-back/", 400, {}, slot=slot)
+    check("post", f"{OF_SLOT}take-back/", 409, {"client_key": str(uuid.uuid4())}, slot=slot)
+    check("post", f"{OF_SLOT}give-back/", 204, token, slot=slot)
+    check("post", f"{OF_SLOT}give-back/", 400, {}, slot=slot)
+    answer |= token
     check("post", f"{OF_SLOT}submit/", 201, answer, slot=slot)
     check("post", f"{OF_SLOT}submit/", 200, answer, slot=slot)
     check("post", f"{OF_SLOT}submit/", 409, {**answer, "client_key": str(uuid.uuid4())}, slot=slot)

@@ -41,8 +41,22 @@ export const work = {
   renew: (slot, leaseToken) => call("POST", `/api/v1/work/${slot}/renew/`, { lease_token: leaseToken }),
   saveDraft: (slot, content, options) => call("PUT", `/api/v1/work/${slot}/draft/`, { content }, options),
   check: (slot, messages) => call("POST", `/api/v1/work/${slot}/check/`, { messages }),
+  takeBack: (slot, clientKey) => call("POST", `/api/v1/work/${slot}/take-back/`, { client_key: clientKey }),
+  giveBack: (slot, leaseToken) => call("POST", `/api/v1/work/${slot}/give-back/`, { lease_token: leaseToken }, { keepalive: true }),
   submit: (slot, body) => call("POST", `/api/v1/work/${slot}/submit/`, body),
   skip: (slot, body) => call("POST", `/api/v1/work/${slot}/skip/`, body),
 };
+
+// The part of the page that shows the item after this one, or null.
+export async function fetchAhead(slot, leaseToken) {
+  const response = await fetch(`${location.pathname}ahead/`, {
+    method: "POST",
+    credentials: "same-origin",
+    redirect: "manual", // to the log-in page
+    headers: { "X-CSRFToken": csrfToken() },
+    body: new URLSearchParams({ slot_id: slot, lease_token: leaseToken }),
+  });
+  return response.status === 200 ? response.text() : null;
+}
 
 export const preview = (text) => call("POST", "/api/v1/preview/", { text });

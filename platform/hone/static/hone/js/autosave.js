@@ -8,7 +8,7 @@ const RETRY = [2000, 5000, 10000, 20000, 30000];
 const KEEPALIVE_BYTES = 60_000;
 
 export class Autosave {
-  constructor({ save, read, savedAt = null, onState }) {
+  constructor({ save, read, savedAt = null, onState, signal }) {
     this.save = save;
     this.read = read;
     this.savedAt = savedAt ? new Date(savedAt) : null;
@@ -17,14 +17,15 @@ export class Autosave {
     this.held = null;
     this.stopped = false;
     this.rest();
-    setInterval(() => { if (this.state === "saved") this.onState("saved", this); }, 5000);
-    addEventListener("online", () => this.flush());
-    addEventListener("pagehide", () => this.leave());
+    const timer = setInterval(() => { if (this.state === "saved") this.onState("saved", this); }, 5000);
+    signal.addEventListener("abort", () => clearInterval(timer));
+    addEventListener("online", () => this.flush(), { signal });
+    addEventListener("pagehide", () => this.leave(), { signal });
     // A hidden tab may never come back, one that comes back may have connection and log-in again.
     document.addEventListener("visibilitychange", () => {
       if (document.visibilityState === "hidden" || this.failures) this.flush();
-    });
-    addEventListener("beforeunload", (event) => { if (this.wouldLose()) event.preventDefault(); });
+    }, { signal });
+    addEventListener("beforeunload", (event) => { if (this.wouldLose()) event.preventDefault(); }, { signal });
   }
 
   set(state) {
@@ -133,6 +134,15 @@ export class Autosave {
     this.stopped = false;
     this.held = hold ? this.text() : null;
     this.changed();
+  }
+
+  // The server has put what stands here back as the draft.
+  reopen(savedAt) {
+    this.stopped = false;
+    this.held = null;
+    this.saved = this.text();
+    this.savedAt = new Date(savedAt);
+    this.rest();
   }
 
   ago() {

@@ -1,7 +1,7 @@
 // "Cannot judge": a submission that says why there is no order. Skip, in contrast, passes the item on.
 // The dialog's text is the page's note, so that nobody types it twice and the draft keeps it.
-export function cannotJudge({ work, note, canAct, changed, submit }) {
-  const dialog = document.getElementById("cannot-judge-dialog");
+export function cannotJudge({ page, work, note, canAct, changed, submit }) {
+  const dialog = page.querySelector("#cannot-judge-dialog");
   const form = dialog.querySelector("form");
   const words = form.elements.note;
   let chosen = "";
@@ -27,7 +27,7 @@ export function cannotJudge({ work, note, canAct, changed, submit }) {
   dialog.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.repeat) { event.preventDefault(); form.requestSubmit(); }
   });
-  document.querySelector("[data-cannot-judge]").addEventListener("click", open);
+  page.querySelector("[data-cannot-judge]").addEventListener("click", open);
 
   return {
     open,

@@ -1,19 +1,21 @@
-// Seconds of real work on an item: the page is visible and somebody touched it within the last minute.
+// Seconds of real work on an item: it is on the page, the page is visible, and somebody touched it within the last minute.
 const IDLE_AFTER = 60_000;
 // What one tick may add: a machine that slept, or a tab that was held back, worked no longer than this.
 const MOST = 2_000;
 
 export class Clock {
   // `key` names this person's item: what was counted outlasts a reload of the tab, also before there is a draft.
-  constructor(startSeconds = 0, key = "") {
+  constructor({ seconds = 0, key = "", root, signal }) {
     this.key = key && `hone-clock:${key}`;
-    this.elapsed = Math.max(startSeconds, this.stored()) * 1000;
+    this.root = root;
+    this.elapsed = Math.max(seconds, this.stored()) * 1000;
     // Not Date.now(), which jumps when somebody sets the machine's clock.
     this.ticked = this.touched = performance.now();
     for (const name of ["pointerdown", "pointermove", "keydown", "wheel", "scroll", "touchstart"]) {
-      document.addEventListener(name, () => { this.touched = performance.now(); }, { passive: true, capture: true });
+      document.addEventListener(name, () => { this.touched = performance.now(); }, { passive: true, capture: true, signal });
     }
-    setInterval(() => this.tick(), 1000);
+    const timer = setInterval(() => this.tick(), 1000);
+    signal.addEventListener("abort", () => clearInterval(timer));
   }
 
   get seconds() { return Math.floor(this.elapsed / 1000); }
@@ -22,7 +24,7 @@ export class Clock {
     const now = performance.now();
     const passed = Math.min(now - this.ticked, MOST);
     this.ticked = now;
-    if (document.visibilityState !== "visible" || now - this.touched > IDLE_AFTER) return;
+    if (!this.root.isConnected || document.visibilityState !== "visible" || now - this.touched > IDLE_AFTER) return;
     this.elapsed += passed;
     this.store();
     this.onTick?.();

@@ -2,8 +2,8 @@
 import { diff } from "./diff.js";
 import { FEWEST_WORDS, foldButton, isOpen, remember, wordsIn } from "./same-beginning.js";
 
-export function diffDialog(answers) {
-  const dialog = document.getElementById("diff-dialog");
+export function diffDialog(root, answers) {
+  const dialog = root.querySelector("#diff-dialog");
   const [left, right] = dialog.querySelectorAll("select");
   const sides = [...dialog.querySelectorAll("[data-diff]")];
   const texts = Object.fromEntries(answers.map((answer) => [answer.letter, answer.text]));

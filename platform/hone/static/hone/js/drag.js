@@ -2,7 +2,7 @@
 // (touch-action: none), so that scrolling over the answers never drags.
 const THRESHOLD = 5;
 
-export function makeDraggable(root, { onDrop, onTap }) {
+export function makeDraggable(root, { onDrop, onTap, signal }) {
   let held = null;
 
   root.addEventListener("pointerdown", (event) => {
@@ -32,7 +32,7 @@ export function makeDraggable(root, { onDrop, onTap }) {
   });
 
   root.addEventListener("pointercancel", (event) => { if (held?.id === event.pointerId) drop(); });
-  addEventListener("keydown", (event) => { if (event.key === "Escape" && held) drop(); });
+  addEventListener("keydown", (event) => { if (event.key === "Escape" && held) drop(); }, { signal });
 
   // click also comes from Enter and Space; a second time for the same letter changes nothing.
   root.addEventListener("click", (event) => {

@@ -1,26 +1,40 @@
-// The guideline beside the work. Not modal: one reads a rule and goes on judging.
-export function drawer(id) {
-  const panel = document.getElementById(id);
-  if (!panel) return () => {};
-  const buttons = document.querySelectorAll(`[aria-controls="${id}"]`);
-  let opener = null;
+// The guideline beside the work. Not modal: one reads a rule and goes on judging. Everything is looked up when it is
+// used, since the work around it is swapped for the next item (desk.js) while the panel stays as it is.
+let opener = null;
 
-  function set(open) {
-    panel.classList.toggle("is-open", open);
-    for (const button of buttons) button.setAttribute("aria-expanded", String(open));
-    if (open) {
-      opener = document.activeElement;
-      panel.querySelector("[data-drawer-close]").focus();
-    } else if (panel.contains(document.activeElement) || document.activeElement === document.body) {
-      opener?.focus?.();
-    }
+const panelOf = (id) => document.getElementById(id);
+const isOpen = (panel) => panel.classList.contains("is-open");
+
+function set(panel, open) {
+  panel.classList.toggle("is-open", open);
+  showState(panel);
+  if (open) {
+    opener = document.activeElement;
+    panel.querySelector("[data-drawer-close]").focus();
+  } else if (panel.contains(document.activeElement) || document.activeElement === document.body) {
+    opener?.focus?.();
   }
+}
 
-  const toggle = () => set(!panel.classList.contains("is-open"));
-  for (const button of buttons) button.addEventListener("click", toggle);
-  panel.querySelector("[data-drawer-close]").addEventListener("click", () => set(false));
-  addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && panel.classList.contains("is-open") && !document.querySelector("dialog[open]")) set(false);
+// The buttons of a page that has just appeared say whether their drawer is open.
+export function showState(panel) {
+  for (const button of document.querySelectorAll(`[aria-controls="${panel?.id}"]`)) {
+    button.setAttribute("aria-expanded", String(isOpen(panel)));
+  }
+}
+
+export function toggleDrawer(id) {
+  const panel = panelOf(id);
+  if (panel) set(panel, !isOpen(panel));
+}
+
+export function drawer(id) {
+  document.addEventListener("click", (event) => {
+    if (event.target.closest(`[aria-controls="${id}"]`)) toggleDrawer(id);
+    else if (event.target.closest("[data-drawer-close]") && panelOf(id)) set(panelOf(id), false);
   });
-  return toggle;
+  addEventListener("keydown", (event) => {
+    const panel = panelOf(id);
+    if (event.key === "Escape" && panel && isOpen(panel) && !document.querySelector("dialog[open]")) set(panel, false);
+  });
 }

@@ -2,7 +2,8 @@
 import { many, t } from "./strings.js";
 
 export function guideline(root = document.querySelector("[data-guideline]")) {
-  if (!root) return;
+  if (!root || root.dataset.isMade) return;
+  root.dataset.isMade = "";
   const body = root.querySelector("[data-guideline-body]");
   const toc = root.querySelector("[data-toc]");
   const search = root.querySelector("[data-guideline-search]");

@@ -2,15 +2,15 @@
 import { ApiError } from "./api.js";
 
 export class Lease {
-  constructor({ token, seconds, renew, onLost }) {
+  constructor({ token, seconds, renew, onLost, signal }) {
     Object.assign(this, { token, seconds, onLost });
     this.send = renew;
     this.lost = false;
     this.uncertain = false;
     this.failures = 0;
     this.renewed = Date.now();
-    document.addEventListener("visibilitychange", () => { if (this.due()) this.renew(); });
-    addEventListener("online", () => this.renew());
+    document.addEventListener("visibilitychange", () => { if (this.due()) this.renew(); }, { signal });
+    addEventListener("online", () => this.renew(), { signal });
     this.plan();
   }
 
@@ -83,6 +83,8 @@ export class Lease {
   resume(token) {
     this.token = token;
     this.lost = false;
+    this.stopped = false;
+    this.uncertain = false;
     this.paused = false;
     this.failures = 0;
     this.renewed = Date.now();

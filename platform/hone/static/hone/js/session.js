@@ -9,14 +9,12 @@ import { Lease } from "./lease.js";
 import { t } from "./strings.js";
 import { showTrouble, troubleOf } from "./trouble.js";
 
-// Only in the work itself: the strings beside it have attributes of the same names.
-const page = document.querySelector("[data-rank], [data-write-page]");
-const find = (name) => page.querySelector(`[data-${name}]`);
-
 export class Session {
   // `restore`, where the page has it, takes a draft's content back into its fields.
-  constructor({ work, readDraft, readBody, onErrors, restore = null }) {
-    this.work = work;
+  constructor({ root, work, desk, readDraft, readBody, onErrors, isNearlyDone, restore = null }) {
+    Object.assign(this, { root, work, desk, isNearlyDone });
+    this.life = new AbortController();
+    const { signal } = this.life;
     this.readDraft = readDraft;
     this.restore = restore;
     this.user = document.querySelector('meta[name="user"]')?.content ?? "";
@@ -24,10 +22,12 @@ export class Session {
     this.onErrors = onErrors;
     this.busy = false;
     this.closed = false;
-    this.clock = new Clock(Number(work.draft?.active_seconds) || 0, `${this.user}:${work.slot}`);
-    this.clock.onTick = () => { find("clock").textContent = this.clock.text(); };
+    this.begun = false;
+    this.clock = new Clock({ seconds: Number(work.draft?.active_seconds) || 0, key: `${this.user}:${work.slot}`, root, signal });
+    this.clock.onTick = () => { this.find("clock").textContent = this.clock.text(); };
     this.clock.onTick();
     this.autosave = new Autosave({
+      signal,
       read: readDraft,
       save: (content, options) =>
         this.ask(api.saveDraft(work.slot, { ...content, active_seconds: this.clock.seconds }, options)),
@@ -39,17 +39,20 @@ export class Session {
     });
     if (restore) this.offerKept();
     this.lease = new Lease({
+      signal,
       token: work.lease_token,
       seconds: work.lease_seconds || 300,
       renew: (token) => this.ask(api.renew(work.slot, token)),
       onLost: (code) => (code === "already_submitted" ? this.already() : this.leaseLost()),
     });
     this.bindSkip();
-    // Back from the next item: this page may show what is submitted already.
-    addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
-    find("retake").addEventListener("click", () => this.retake());
-    for (const button of page.querySelectorAll("[data-next-item]")) button.addEventListener("click", () => this.next());
+    this.find("retake").addEventListener("click", () => this.retake());
+    for (const button of root.querySelectorAll("[data-next-item]")) button.addEventListener("click", () => this.next());
   }
+
+  find(name) { return this.root.querySelector(`[data-${name}]`); }
+
+  get signal() { return this.life.signal; }
 
   // The one state that every button and key asks: the item is ours and not done, and nothing is under way.
   get gone() { return this.closed || this.lease.lost; }
@@ -57,9 +60,13 @@ export class Session {
   get canAct() { return !this.busy && !this.gone; }
 
   changed() {
+    this.begun = true;
     this.autosave.changed();
+    this.look();
     if (this.autosave.failures) this.keepHere("failed");
   }
+
+  look() { if (this.isNearlyDone()) this.desk.lookAhead(this); }
 
   // Only what the network refused lies in the browser; a refusal by the server itself (400) is no reason.
   keepHere(state) {
@@ -78,18 +85,18 @@ export class Session {
     if (JSON.stringify(found.content) === JSON.stringify(this.readDraft())) { drop(this.user, this.work.slot); return; }
     const saved = this.work.draft_saved_at ? Date.parse(this.work.draft_saved_at) : 0;
     const when = new Date(found.at).toLocaleString(document.documentElement.lang || undefined, { dateStyle: "medium", timeStyle: "short" });
-    find("kept-text").textContent = t(found.at >= saved ? "kept_newer" : "kept_older", { when });
-    find("kept").hidden = false;
+    this.find("kept-text").textContent = t(found.at >= saved ? "kept_newer" : "kept_older", { when });
+    this.find("kept").hidden = false;
     const settle = (act) => () => {
-      find("kept").hidden = true;
+      this.find("kept").hidden = true;
       act();
     };
-    find("kept-use").addEventListener("click", settle(() => {
+    this.find("kept-use").addEventListener("click", settle(() => {
       this.mayDrop = true;
       this.restore(found.content);
       this.changed();
     }));
-    find("kept-discard").addEventListener("click", settle(() => drop(this.user, this.work.slot)));
+    this.find("kept-discard").addEventListener("click", settle(() => drop(this.user, this.work.slot)));
   }
 
   // Any answer takes the notice of a trouble away, a refusal too; nothing else does.
@@ -107,7 +114,7 @@ export class Session {
   }
 
   showSaved(state, autosave) {
-    const place = find("saved");
+    const place = this.find("saved");
     place.dataset.state = state;
     if (state === "saved") {
       const [unit, count] = autosave.ago();
@@ -117,19 +124,19 @@ export class Session {
     }
     // Read out when the state turns, not each time the seconds change.
     if (state !== this.saidState && ["saved", "offline", "failed", "refused"].includes(state)) {
-      find("saved-said").textContent = place.textContent;
+      this.find("saved-said").textContent = place.textContent;
       this.saidState = state;
     }
   }
 
   async leaseLost() {
-    document.getElementById("skip-dialog").close();
+    this.root.querySelector("#skip-dialog").close();
     this.setBusy(true);
     this.autosave.start();
-    find("lost-kept").hidden = !(await this.autosave.flush());
-    find("lease-lost").hidden = false;
+    this.find("lost-kept").hidden = !(await this.autosave.flush());
+    this.find("lease-lost").hidden = false;
     this.setBusy(false);
-    find("retake").focus();
+    this.find("retake").focus();
   }
 
   // The same item may still be free; otherwise the page opens whatever is next.
@@ -138,13 +145,14 @@ export class Session {
     this.setBusy(true);
     try {
       const work = await this.ask(api.next(this.work.project, this.work.kind));
-      // A newer guideline is shown with the item, so the page is loaded again.
-      const same = work?.slot === this.work.slot && work.guideline?.number === this.work.guideline?.number;
+      // A newer guideline or form is shown with the item, so the page is loaded again.
+      const same = shownAs(work) === shownAs(this.work);
+      this.desk.drop();
       if (same) this.lease.resume(work.lease_token);
       this.setBusy(false);
       if (!same) { this.next(); return; }
-      find("failure").hidden = true;
-      find("lease-lost").hidden = true;
+      this.find("failure").hidden = true;
+      this.find("lease-lost").hidden = true;
     } catch (error) {
       this.setBusy(false);
       // A new version is to be read first: the page of the next item leads there.
@@ -164,10 +172,34 @@ export class Session {
     this.say(this.warned ? t("not_kept", { why: bare(this.autosave.why) }) : t("not_left"));
   }
 
-  leave() {
+  leave() { this.desk.leave(); }
+
+  stop() {
     this.autosave.stop();
     this.lease.stop();
-    location.assign(location.pathname);
+  }
+
+  // For good: nothing of it listens, saves or renews any more.
+  dispose() {
+    this.stop();
+    this.life.abort();
+  }
+
+  // Taken back: the reservation is new, the rest is as it was left.
+  reopen(work) {
+    this.closed = false;
+    this.lastAnswer = null;
+    this.autosave.reopen(work.draft_saved_at);
+    this.lease.resume(work.lease_token);
+    this.setBusy(false);
+  }
+
+  // Another item, the one before this, was not submitted. Without a reason it is no longer so.
+  tellBehind(why, goBack = null) {
+    const notice = this.find("behind");
+    notice.hidden = !why;
+    this.find("behind-why").textContent = why && t("behind", { why });
+    notice.querySelector("button").onclick = goBack;
   }
 
   // The same answer sent again is a replay and makes no second row; another answer is another submission.
@@ -178,28 +210,41 @@ export class Session {
     return this.clientKey;
   }
 
-  async submit() {
+  submit() {
     if (!this.canAct) return;
     this.setBusy(true);
-    find("failure").hidden = true;
-    await Promise.all([this.autosave.stop(), this.lease.pause()]);
-    if (this.lease.lost) return;
+    this.find("failure").hidden = true;
+    // The next item first: what is sent from here on stands still beside it.
+    this.desk.moveOn(this);
+    this.submitting = this.send();
+  }
+
+  async send() {
+    await Promise.all([this.autosave.stop(), this.lease.pause(), this.desk.settled(this)]);
+    if (this.lease.lost) {
+      this.failed(t("why_lost"), () => this.find("retake").focus());
+      return;
+    }
     const answer = this.readBody();
     const body = {
       lease_token: this.lease.token,
       client_key: this.keyFor(answer),
+      may_take_back: true,
       ...answer,
       active_seconds: this.clock.seconds,
     };
     try {
-      await this.ask(api.submit(this.work.slot, body));
+      const done = await this.ask(api.submit(this.work.slot, body));
       drop(this.user, this.work.slot);
       this.clock.forget();
-      this.leave();
+      this.stop();
+      this.desk.done(this, { answer: done, key: body.client_key });
     } catch (error) {
       this.submitFailed(error);
     }
   }
+
+  failed(why, show) { this.desk.failed(this, { why, show }); }
 
   submitFailed(error) {
     const conflict = error instanceof ApiError && error.status === 409;
@@ -209,10 +254,16 @@ export class Session {
     this.setBusy(false);
     this.autosave.start({ hold: error instanceof Offline });
     this.lease.unpause();
-    if (conflict) this.lease.lose();
-    else if (error instanceof ApiError && error.status === 400 && error.errors) this.onErrors(error.errors);
-    else if (this.lease.uncertain) this.say(t("send_unknown"));
-    else this.fail(error, "send_failed");
+    if (conflict) {
+      this.lease.lose();
+      this.failed(t("why_lost"), () => this.find("retake").focus());
+    } else if (error instanceof ApiError && error.status === 400 && error.errors) {
+      this.failed(bare(firstSentence(error.errors)), () => this.onErrors(error.errors));
+    } else if (this.lease.uncertain) {
+      this.failed(t("why_unknown"), () => this.say(t("send_unknown")));
+    } else {
+      this.failed(whyOf(error), () => this.fail(error, "send_failed"));
+    }
   }
 
   // Another tab was first, or an earlier send of this one: nothing here can be sent any more.
@@ -221,13 +272,13 @@ export class Session {
     drop(this.user, this.work.slot);
     this.lease.stop();
     this.setBusy(false);
-    find("already").hidden = false;
-    find("already").querySelector("button").focus();
+    this.find("already").hidden = false;
+    this.failed(t("why_already"), () => this.find("already").querySelector("button").focus());
   }
 
   bindSkip() {
-    const dialog = document.getElementById("skip-dialog");
-    find("skip").addEventListener("click", () => { if (this.canAct) dialog.showModal(); });
+    const dialog = this.root.querySelector("#skip-dialog");
+    this.find("skip").addEventListener("click", () => { if (this.canAct) dialog.showModal(); });
     dialog.querySelector("form").addEventListener("submit", (event) => {
       event.preventDefault();
       this.skip(dialog, new FormData(event.target));
@@ -237,7 +288,7 @@ export class Session {
   async skip(dialog, form) {
     if (!this.canAct) return;
     this.setBusy(true);
-    find("failure").hidden = true;
+    this.find("failure").hidden = true;
     await Promise.all([this.autosave.flush(), this.lease.pause()]);
     if (this.lease.lost) return;
     const body = { lease_token: this.lease.token, reason: form.get("reason") || "", note: form.get("note") || "" };
@@ -254,26 +305,35 @@ export class Session {
   }
 
   fail(error, sentence) {
-    const trouble = troubleOf(error);
-    this.say(t(sentence, { why: trouble ? t(`why_${trouble}`) : bare(firstSentence(error.errors) || error.message) }));
+    this.say(t(sentence, { why: whyOf(error) }));
   }
 
   say(text) {
-    find("failure").hidden = false;
-    find("failure-text").textContent = text;
+    this.find("failure").hidden = false;
+    this.find("failure-text").textContent = text;
   }
 
   setBusy(busy) {
     this.busy = busy;
-    find("submit").toggleAttribute("data-busy", busy);
-    find("skip").disabled = this.gone;
+    this.find("submit").toggleAttribute("data-busy", busy);
+    this.find("skip").disabled = this.gone;
     this.onChange?.();
   }
+}
+
+// What an item's page is made of: a lease that is taken anew may come with another guideline or form.
+function shownAs(work) {
+  return JSON.stringify([work?.slot, work?.guideline?.number, work?.form]);
 }
 
 // The server's sentences end with a stop; inside one of ours they go on.
 function bare(sentence) {
   return sentence.trim().replace(/[.。]$/, "");
+}
+
+function whyOf(error) {
+  const trouble = troubleOf(error);
+  return trouble ? t(`why_${trouble}`) : bare(firstSentence(error.errors) || error.message);
 }
 
 function firstSentence(errors) {

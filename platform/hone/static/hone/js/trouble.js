@@ -10,6 +10,9 @@ export function troubleOf(error) {
   return error.status >= 500 ? "server" : "";
 }
 
-export function showTrouble(kind) {
+// By itself it says the same again, on a part of the page that has just appeared.
+let present = "";
+export function showTrouble(kind = present) {
+  present = kind;
   for (const notice of document.querySelectorAll("[data-trouble]")) notice.hidden = notice.dataset.trouble !== kind;
 }
