@@ -85,8 +85,7 @@ RANK: list[tuple[str, dict[str, Any], str, str]] = [
     ("a reason not asked for", {"tiers": ORDER, "reason": "so"}, "reason", "does not ask"),
     ("a scale not asked for", {"tiers": ORDER, "ratings": {"A": {"quality": 3}}}, "ratings", "no scale quality"),
     ("a strength of four answers", {"tiers": ORDER, "strength": 3}, "strength", "does not ask"),
-    ("a negative time", {"tiers": ORDER, "active_seconds": -1}, "active_seconds", "within a day"),
-    ("a clock a year ahead", {"tiers": ORDER, "active_seconds": 31_536_000}, "active_seconds", "within a day"),
+    ("a negative time", {"tiers": ORDER, "active_seconds": -1}, "active_seconds", "whole number"),
     ("a moment for a time", {"tiers": ORDER, "active_seconds": "2031-01-01T00:00:00Z"}, "active_seconds", "integer"),
     ("another guideline", {"tiers": ORDER, "guideline_version": 7}, "guideline_version", "another version"),
     ("a text as guideline", {"tiers": ORDER, "guideline_version": "new"}, "guideline_version", "integer"),
@@ -104,7 +103,7 @@ WRITE: list[tuple[str, dict[str, Any], str, str]] = [
     ("a turn without text", {"messages": [{"role": "user"}]}, "messages.0.content", "needs a role and a text"),
     ("another prompt", {"messages": [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]},
      "messages", "given prompt was changed"),
-    ("a time of three days", {"text": "Because.", "active_seconds": 259_200}, "active_seconds", "within a day"),
+    ("a negative time", {"text": "Because.", "active_seconds": -1}, "active_seconds", "whole number"),
     ("an empty answer", {"text": " \n\x00"}, "messages.1.content", "Nothing is written"),
     ("an answer over the limit", {"text": "x" * 20_001}, "messages.1.content", "at most 20000"),
     ("a note over the limit", {"text": "Because.", "note": "x" * 2001}, "note", "at most 2000"),
@@ -211,7 +210,7 @@ def test_a_replay_writes_nothing(take: Callable[[str], Work]) -> None:
     assert work.send(body).status_code == 201
     before = rows()
     again = work.send(body)
-    assert again.status_code == 200 and again.json() == {"id": Ranking.objects.get().pk}
+    assert again.status_code == 200 and again.json() == {"id": Ranking.objects.get().pk, "next_slot": None}
     assert rows() == before
     # The same key for another order is the first order's: a key names one submission.
     assert work.send(body.replace('"A"', '"D"', 1).replace('"D"', '"A"', 1)).status_code == 200

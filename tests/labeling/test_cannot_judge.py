@@ -1,11 +1,13 @@
 """“Cannot judge”: it fills the slot like a ranking, holds no order, and nothing measures or trains on it."""
 
 import uuid
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import IntegrityError, transaction
 from django.test import Client
+from django.utils import timezone
 from rest_framework.test import APIClient
 
 from hone.accounts.models import Project, User
@@ -49,6 +51,7 @@ def test_it_fills_the_slot_and_makes_a_row_without_an_order(api: APIClient, proj
     factories.make_guideline(project)
     factories.make_batch(project)
     work = begin(api, contractor)
+    Slot.objects.update(leased_at=timezone.now() - timedelta(seconds=40))
     key = str(uuid.uuid4())
     answer = send(api, work, client_key=key, verdict="knowledge", note="Needs a chemist", active_seconds=31)
     assert answer.status_code == 201
@@ -108,7 +111,12 @@ def test_a_lost_lease_keeps_the_reason_beside_the_order_of_the_draft(
     assert api.put(f"/api/v1/work/{work['slot']}/draft/", {"content": {"tiers": [["B"]]}}).status_code == 200
     Slot.objects.update(lease_expires_at=Slot.objects.get().leased_at)
     assert send(api, work, verdict="prompt", note="No sense").status_code == 409
-    assert Draft.objects.get().content == {"tiers": [["B"]], "verdict": "prompt", "note": "No sense"}
+    assert Draft.objects.get().content == {
+        "tiers": [["B"]],
+        "verdict": "prompt",
+        "note": "No sense",
+        "active_seconds": 0,
+    }
 
 
 def test_the_database_knows_no_order_beside_a_verdict(project: Project, contractor: User) -> None:

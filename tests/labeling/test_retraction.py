@@ -148,10 +148,10 @@ class TestAskingAgain:
     ) -> None:
         made = factories.make_ranking(contractor, project, [[0], [1]])
         batch = made.item.batch_id
-        assert queries.batch_progress(batch) == {"total": 1, "submitted": 1, "simulated": 0}
+        assert queries.batch_progress(batch) == {"total": 1, "submitted": 1, "simulated": 0, "open": 0}
         taken = take_back(contractor, project, manager, ask_again=True)
         assert taken.slots_opened == 1 and made.item.slots.count() == 2
-        assert queries.batch_progress(batch) == {"total": 1, "submitted": 0, "simulated": 0}
+        assert queries.batch_progress(batch) == {"total": 1, "submitted": 0, "simulated": 0, "open": 0}
         assert assignment.next_slot(project=project, user=contractor, kind="rank") is None
         slot = assignment.next_slot(project=project, user=other, kind="rank")
         assert slot is not None and slot.item == made.item and slot.state == "leased"
@@ -161,7 +161,7 @@ class TestAskingAgain:
     ) -> None:
         made = factories.make_ranking(contractor, project, [[0], [1]])
         take_back(contractor, project, manager)
-        assert queries.batch_progress(made.item.batch_id) == {"total": 0, "submitted": 0, "simulated": 0}
+        assert queries.batch_progress(made.item.batch_id) == {"total": 0, "submitted": 0, "simulated": 0, "open": 0}
 
     def test_a_demonstration_is_asked_for_again_and_an_imported_one_is_not(
         self, project: Project, manager: User, contractor: User

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.db import connection, connections, transaction
 from django.db.models.functions import Now
+from django.utils import timezone
 from rest_framework.test import APIClient
 
 from hone.accounts.models import Project, User
@@ -70,6 +71,7 @@ def test_a_ranking_goes_and_its_item_comes_back_as_it_was(project: Project, cont
         "note": "n",
         "active_seconds": 31,
     }
+    Slot.objects.update(leased_at=timezone.now() - timedelta(seconds=40))
     label = submit(slot, contractor, answer)
     newer = factories.make_guideline(project)
     again = back(slot, contractor)

@@ -130,10 +130,10 @@ class TestHandOut:
     def test_nobody_is_handed_it_and_the_batch_is_whole(
         self, project: Project, manager: User, contractor: User, item: Item
     ) -> None:
-        assert queries.batch_progress(item.batch_id) == {"total": 3, "submitted": 2, "simulated": 0}
+        assert queries.batch_progress(item.batch_id) == {"total": 3, "submitted": 2, "simulated": 0, "open": 0}
         withdrawal.withdraw(item=item, actor=manager)
         assert assignment.next_slot(project=project, user=contractor, kind="rank") is None
-        assert queries.batch_progress(item.batch_id) == {"total": 2, "submitted": 2, "simulated": 0}
+        assert queries.batch_progress(item.batch_id) == {"total": 2, "submitted": 2, "simulated": 0, "open": 0}
         assert queries.counts(project)["rank_open"] == 0
         withdrawal.restore(item=item, actor=manager)
         assert assignment.next_slot(project=project, user=contractor, kind="rank") is not None

@@ -24,7 +24,7 @@ from hone.accounts.models import Invitation, Membership, User
 from hone.audit.models import record
 
 _SESSION_KEY = "invitation"
-_BACKEND = "django.contrib.auth.backends.ModelBackend"
+_BACKEND = "hone.accounts.backends.Backend"
 
 
 class NewAccountForm(BaseUserCreationForm):
