@@ -158,8 +158,9 @@ def _people_fields(kind: Stage.Kind) -> dict[str, forms.Field]:
 
 def _field(spec: FieldSpec) -> forms.Field:
     common: dict[str, Any] = {
-        "label": f"{spec.label}, {spec.unit}" if spec.unit else spec.label,
-        "help_text": spec.help,
+        # The form is made for each request, so these are in its language.
+        "label": _("%(name)s, %(unit)s") % {"name": _(spec.label), "unit": _(spec.unit)} if spec.unit else _(spec.label),
+        "help_text": _(spec.help),
         "initial": spec.default,
         "required": True,
     }

@@ -9,6 +9,7 @@ from django.views import defaults
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
+from hone.accounts import language
 from hone.accounts import views as accounts
 from hone.health import health
 from labeling.views import home
@@ -28,6 +29,7 @@ site = [
         name="password",
     ),
     path("account/tokens/<slug:token_key>/delete/", accounts.delete_token, name="token_delete"),
+    path("language/", language.choose, name="language"),
     path("health/", health, name="health"),
 ]
 api = [

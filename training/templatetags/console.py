@@ -153,7 +153,7 @@ def measured(found: dict[str, Any]) -> tuple[str, Any] | None:
 @register.filter
 def settings_of(stage: Stage) -> list[tuple[str, Any]]:
     """The stage's parameters for a definition list, in the order and the words of its trainer's form."""
-    labels = {} if stage.is_human else {spec.name: spec.label for spec in fields_of(stage.kind)}
+    labels = {} if stage.is_human else {spec.name: _(spec.label) for spec in fields_of(stage.kind)}
     own = {"prompts": _("Prompts"), "slots_per_item": _("People per item")}
     shown = own | labels
     return [(shown[name], stage.params[name]) for name in shown if name in stage.params]

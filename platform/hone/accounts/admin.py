@@ -20,7 +20,7 @@ class HoneUserAdmin(UserAdmin, ModelAdmin):
     list_filter = ["is_staff", "is_simulated", "is_active"]
     fieldsets = [
         (None, {"fields": ["username", "password"]}),
-        ("Person", {"fields": ["display_name", "email", "is_simulated"]}),
+        ("Person", {"fields": ["display_name", "email", "language", "is_simulated"]}),
         ("Rights", {"fields": ["is_active", "is_staff", "is_superuser"]}),
     ]
 
