@@ -4,6 +4,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from hone.accounts.models import Project
 from labeling.models.guidelines import Guideline
@@ -73,7 +74,7 @@ class Slot(models.Model):
     """One submission wanted for an item. Exactly N rows an item, so never more than N submissions."""
 
     class State(models.TextChoices):
-        OPEN = "open", _("Open")
+        OPEN = "open", pgettext_lazy("a place for a label", "Open")
         LEASED = "leased", _("Leased")
         SUBMITTED = "submitted", _("Submitted")
 

@@ -1,5 +1,6 @@
 """The catalogue of one language: a .po file that people edit and the .mo file that Django reads, both committed."""
 
+import re
 import string
 from pathlib import Path
 
@@ -56,6 +57,20 @@ def placeholders(text: str) -> set[str]:
     except ValueError:
         braces = set()
     return {f"%({name})s" for name in percent} | {f"{{{name}}}" for name in braces}
+
+
+_BADLY_SET = re.compile(
+    r"[\u4e00-\u9fff][,;?!](?![a-zA-Z0-9{%])"  # a half-width mark after Chinese
+    r"|[\u4e00-\u9fff]:[^/]"
+    r"|[，。；：？！、（）“”] | [，。；：？！、（）”]"  # a space beside a mark that brings its own
+    r"|[，。；：、]{2}"
+    r"|[\u4e00-\u9fff][A-Za-z0-9]|(?<!%)[A-Za-z0-9][\u4e00-\u9fff]"  # Latin letters and figures stand apart
+)
+
+
+def badly_set(text: str) -> bool:
+    """Whether marks and spaces are not as Chinese typography has them; what is filled in counts as neither."""
+    return bool(_BADLY_SET.search(re.sub(r"%\(\w+\)\w|\{\w+\}|<[^>]*>", "◆", text)))
 
 
 def _merged() -> dict[Message, list[str]]:

@@ -20,7 +20,6 @@ SCRIPTS = ROOT / "platform/hone/static/hone/js"
 
 # What a call's first arguments mean: (place of the context, of the singular, of the plural).
 _CALLS = {
-    "_": (None, 0, None),
     "gettext": (None, 0, None),
     "gettext_lazy": (None, 0, None),
     "gettext_noop": (None, 0, None),
@@ -78,6 +77,11 @@ def modules() -> list[Path]:
     )
 
 
+def product_modules() -> list[Path]:
+    """Those whose words appear on pages: not the trainers, which are other programs, nor the demo's terminal."""
+    return [path for path in modules() if not {"trainers", "demo", "management"} & set(path.parts)]
+
+
 def scripts() -> list[Path]:
     return sorted(SCRIPTS.rglob("*.js"))
 
@@ -98,10 +102,12 @@ def in_template(path: Path) -> Iterator[Message]:
 
 def in_module(path: Path) -> Iterator[Message]:
     name = str(path.relative_to(ROOT))
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    named = _imported(tree)
+    for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
             continue
-        if places := _CALLS.get(_name(node.func)):
+        if places := _CALLS.get(named.get(_name(node.func), "")):
             texts = [_literal(argument) for argument in node.args]
             context, single, plural = ((None if at is None else texts[at]) for at in places)
             if single:
@@ -126,14 +132,18 @@ def in_trainers() -> Iterator[Message]:
 def frozen(path: Path) -> Iterator[str]:
     """Places where a string is translated while the module is imported: it would keep the language of that moment."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    eager = {
-        alias.asname or alias.name
+    eager = {name for name, function in _imported(tree).items() if function in _AT_ONCE}
+    yield from (f"{path.relative_to(ROOT)}:{line}" for line in _eager_calls(tree, eager))
+
+
+def _imported(tree: ast.AST) -> dict[str, str]:
+    """Under which name the module calls which function of Django's: {"_": "gettext_lazy"}."""
+    return {
+        alias.asname or alias.name: alias.name
         for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom) and node.module == "django.utils.translation"
         for alias in node.names
-        if alias.name in _AT_ONCE
     }
-    yield from (f"{path.relative_to(ROOT)}:{line}" for line in _eager_calls(tree, eager))
 
 
 def _eager_calls(node: ast.AST, eager: set[str]) -> Iterator[int]:
