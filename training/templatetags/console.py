@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
+from labeling.models import Category
 from training import metrics as numbers
 from training.models import Round, Run, Stage
 from training.trainers.config import fields_of
@@ -134,8 +135,25 @@ def figure(value: Any) -> str:
 
 @register.filter
 def words(name: str) -> str:
-    """`guideline_versions` -> "guideline versions"."""
-    return str(name).replace("_", " ").replace("/", " ")
+    """`guideline_versions` -> "guideline versions", `open_qa` -> "Open QA"; other names with spaces."""
+    known = {
+        "schema_version": _("schema version"),
+        "project": _("project"),
+        "kind": _("kind"),
+        "filters": _("filters"),
+        "include_simulated": _("simulated labels too"),
+        "heldout_percent": _("held-out share, percent"),
+        "splits": _("splits"),
+        "train": _("training"),
+        "heldout": _("held out"),
+        "categories": _("categories"),
+        "languages": _("languages"),
+        "comparisons": _("comparisons"),
+        "annotators": _("annotators"),
+        "guideline_versions": _("guideline versions"),
+        **dict(Category.choices),
+    }
+    return str(known.get(name, str(name).replace("_", " ").replace("/", " ")))
 
 
 @register.filter

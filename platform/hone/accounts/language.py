@@ -1,11 +1,11 @@
 """In which language somebody is answered: their own choice, else this browser's, else what the browser asks for."""
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.middleware.locale import LocaleMiddleware
 from django.utils import translation
+from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST
-from django.views.i18n import set_language
 
 from hone.accounts.models import User
 
@@ -22,7 +22,18 @@ class LanguageMiddleware(LocaleMiddleware):
 @require_POST
 def choose(request: HttpRequest) -> HttpResponse:
     """Keeps the choice with the user and in a cookie, so that this browser's log-in page speaks it too."""
-    code = request.POST.get("language", "")
-    if request.user.is_authenticated and code in dict(settings.LANGUAGES):
-        User.objects.filter(pk=request.user.pk).update(language=code)
-    return set_language(request)
+    code, there = request.POST.get("language", ""), request.POST.get("next", "")
+    is_ours = url_has_allowed_host_and_scheme(there, {request.get_host()}, require_https=request.is_secure())
+    answer = HttpResponseRedirect(there if is_ours else "/")
+    if code in dict(settings.LANGUAGES):
+        answer.set_cookie(
+            settings.LANGUAGE_COOKIE_NAME,
+            code,
+            max_age=settings.LANGUAGE_COOKIE_AGE,
+            secure=settings.LANGUAGE_COOKIE_SECURE,
+            httponly=True,
+            samesite="Lax",
+        )
+        if request.user.is_authenticated:
+            User.objects.filter(pk=request.user.pk).update(language=code)
+    return answer
