@@ -159,7 +159,9 @@ def _people_fields(kind: Stage.Kind) -> dict[str, forms.Field]:
 def _field(spec: FieldSpec) -> forms.Field:
     common: dict[str, Any] = {
         # The form is made for each request, so these are in its language.
-        "label": _("%(name)s, %(unit)s") % {"name": _(spec.label), "unit": _(spec.unit)} if spec.unit else _(spec.label),
+        "label": _("%(name)s, %(unit)s") % {"name": _(spec.label), "unit": _(spec.unit)}
+        if spec.unit
+        else _(spec.label),
         "help_text": _(spec.help),
         "initial": spec.default,
         "required": True,

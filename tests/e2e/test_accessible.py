@@ -133,9 +133,19 @@ def test_refusals_and_wrong_forms(
 
 def test_the_rank_page_in_its_states(open_page: OpenPage, project: Project, contractor: User) -> None:
     factories.make_guideline(project)
-    scale = {"key": "q", "label": "Quality", "low": 1, "high": 7, "low_label": "poor", "high_label": "good", "optional": False}
+    scale = {
+        "key": "q",
+        "label": "Quality",
+        "low": 1,
+        "high": 7,
+        "low_label": "poor",
+        "high_label": "good",
+        "optional": False,
+    }
     flags = [{"key": f"f{n}", "label": f"Flag {n}", "help": "What it means"} for n in range(5)]
-    RankingForm.objects.create(project=project, scales=[scale], flags=flags, strength=True, ties=True, reason="optional")
+    RankingForm.objects.create(
+        project=project, scales=[scale], flags=flags, strength=True, ties=True, reason="optional"
+    )
     factories.make_batch(project, answers=4)
     page = open_page(contractor)
     axe = Axe(page)

@@ -34,7 +34,9 @@ class Shown(HTMLParser):
         bag = dict(attrs).get("id") in ("strings", "curve-strings")
         self.unread += tag in ("script", "style", "code", "kbd", "select")
         for name, value in attrs:
-            if name in SHOWN or (name.startswith("data-") and (bag or name in ("data-label", "data-say", "data-copied"))):
+            if name in SHOWN or (
+                name.startswith("data-") and (bag or name in ("data-label", "data-say", "data-copied"))
+            ):
                 self.texts.append((self.getpos()[0], value or ""))
 
     def handle_endtag(self, tag: str) -> None:
@@ -56,7 +58,9 @@ def english() -> set[str]:
 
 
 @pytest.fixture
-def rows(project: Project, contractor: User, reviewer: User, lead: User, woken: list[int], settings: Any) -> dict[str, Any]:
+def rows(
+    project: Project, contractor: User, reviewer: User, lead: User, woken: list[int], settings: Any
+) -> dict[str, Any]:
     project.name = "项目"
     project.save()
     return sitemap.filled(project, contractor, reviewer, lead)
@@ -101,9 +105,7 @@ def test_no_page_is_left_in_english(
     assert not wrong, "\n".join(["English on Chinese pages:", *wrong])
 
 
-def test_pages_without_rows_are_chinese_too(
-    client: Client, project: Project, lead: User, english: set[str]
-) -> None:
+def test_pages_without_rows_are_chinese_too(client: Client, project: Project, lead: User, english: set[str]) -> None:
     project.name = "项目"
     project.save()
     client.force_login(lead)

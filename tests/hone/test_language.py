@@ -22,7 +22,14 @@ def language_of(answer: object) -> str:
 
 @pytest.mark.parametrize(
     ("asked", "answered"),
-    [("zh-CN", "zh-hans"), ("zh", "zh-hans"), ("zh-SG,en", "zh-hans"), ("de,fr;q=0.5", "en"), ("en-GB", "en"), ("", "en")],
+    [
+        ("zh-CN", "zh-hans"),
+        ("zh", "zh-hans"),
+        ("zh-SG,en", "zh-hans"),
+        ("de,fr;q=0.5", "en"),
+        ("en-GB", "en"),
+        ("", "en"),
+    ],
 )
 def test_the_first_visit_is_answered_as_the_browser_asks(client: Client, asked: str, answered: str) -> None:
     page = client.get("/login/", headers={"accept-language": asked})
@@ -93,7 +100,9 @@ def test_the_api_answers_a_browsers_session_in_the_users_language(contractor: Us
     assert answer.json()["detail"] == "您的项目中没有这个项目。"
 
 
-@pytest.mark.parametrize(("asked", "said"), [("zh-CN", "您的项目中没有这个项目。"), ("en", "There is no such project among yours.")])
+@pytest.mark.parametrize(
+    ("asked", "said"), [("zh-CN", "您的项目中没有这个项目。"), ("en", "There is no such project among yours.")]
+)
 def test_the_api_answers_a_token_as_the_request_asks(contractor: User, asked: str, said: str) -> None:
     User.objects.filter(pk=contractor.pk).update(language="zh-hans")  # a script says itself what it wants
     _row, token = ApiToken.objects.create(user=contractor, name="t")
@@ -111,7 +120,9 @@ def test_numbers_that_machines_read_are_the_same_in_every_language(
     pages = {}
     for asked in ("en", "zh-CN"):
         page = client.get("/p/alpha/rank/", headers={"accept-language": asked}).content.decode()
-        work = json.loads(page.partition('<script id="work-data" type="application/json">')[2].partition("</script>")[0])
+        work = json.loads(
+            page.partition('<script id="work-data" type="application/json">')[2].partition("</script>")[0]
+        )
         del work["lease_expires_at"], work["prompt"]["category"]  # a moment, and a word for people
         pages[asked] = work
     assert pages["en"]["limits"]["max_chars"] == 20_000 and pages["en"] == pages["zh-CN"]

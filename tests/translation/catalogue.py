@@ -32,7 +32,10 @@ def update() -> list[polib.POEntry]:
     for message, paths in _merged().items():
         known = old.get(message.key)
         entry = polib.POEntry(
-            msgctxt=message.context, msgid=message.text, occurrences=[(path, "") for path in paths], flags=_flags(message)
+            msgctxt=message.context,
+            msgid=message.text,
+            occurrences=[(path, "") for path in paths],
+            flags=_flags(message),
         )
         if message.plural is None:
             entry.msgstr = (known.msgstr or known.msgstr_plural.get(0, "")) if known else ""

@@ -13,7 +13,17 @@ from tests.translation.sources import ROOT
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _SHOWN_ATTRIBUTES = {"placeholder", "title", "aria-label", "alt", "aria-description", "aria-roledescription"}
 # Names, key caps and code are the same in every language.
-_SAME = {"Hone", "Ctrl", "FLOPs", "Authorization: Token …", "config.json", "result.json", "SHA-256", "sha256", "InstructGPT"}
+_SAME = {
+    "Hone",
+    "Ctrl",
+    "FLOPs",
+    "Authorization: Token …",
+    "config.json",
+    "result.json",
+    "SHA-256",
+    "sha256",
+    "InstructGPT",
+}
 _UNREAD = {"script", "style", "code", "kbd", "datalist", "svg"}
 _DEFAULT = re.compile(r"\|\s*(?:default|default_if_none|yesno|pluralize)\s*:\s*(?:\"([^\"]*)\"|'([^']*)')")
 
