@@ -74,7 +74,7 @@ test: check
 
 # Reads the source, renews the catalogue's list of strings and compiles it: no gettext tools are needed.
 messages: install-dev
-	$(BIN)/python -m tests.with_servers $(BIN)/python -m tests.translation
+	$(BIN)/python -m tests.translation
 
 test-fast: check
 	$(BIN)/python -m pytest -m "not slow and not browser"

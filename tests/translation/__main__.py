@@ -1,9 +1,11 @@
 """`make messages`: the catalogue holds what the source says, and is compiled. Names what has no translation yet."""
 
+import os
 import sys
 
 import django
 
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hone.settings")
 django.setup()
 
 from tests.translation import catalogue  # noqa: E402
