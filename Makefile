@@ -14,13 +14,14 @@ JOBS ?= 2
 # Where pip finds another torch build (an index of CPU or CUDA wheels); empty means pip's own setting.
 TORCH_INDEX ?=
 
-.PHONY: help demo serve test test-fast check format install install-dev lock clean
+.PHONY: help demo serve test test-fast check messages format install install-dev lock clean
 
 help:
 	@echo "make demo [MODEL=tiny] [PROMPTS=file]  install, run one whole round, leave the site running"
 	@echo "make test                              install, check, and run every test (browser tests included)"
 	@echo "make test-fast                         checks and the fast tests, under two minutes"
 	@echo "make serve                             the site, workers and embedded servers without the demo's round"
+	@echo "make messages                          renew the catalogue of translations after strings have changed"
 	@echo "make format | check | lock             format the code | lint, types, contracts | renew the locked versions"
 	@echo "make clean                             remove the virtual environment and caches; var/, which holds every"
 	@echo "                                       label and model, stays: delete it by hand"
@@ -72,6 +73,10 @@ check: install-dev
 
 test: check
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
+# Reads the source, renews the catalogue's list of strings and compiles it: no gettext tools are needed.
+messages: install-dev
+	$(BIN)/python -m tests.translation
 
 test-fast: check
 	$(BIN)/python -m pytest -n $(JOBS) -m "not slow and not browser"

@@ -4,6 +4,7 @@ from typing import Any
 
 from django import forms
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from hone.accounts.models import Project
 from training.models import Checkpoint, Stage
@@ -20,7 +21,7 @@ class RoundForm(forms.Form):
 
     name = forms.CharField(label=_("Name"), max_length=120, required=False, help_text=_("Round and number if empty."))
     start = forms.ModelChoiceField(
-        label=_("Start from"),
+        label=pgettext_lazy("a model", "Start from"),
         queryset=Checkpoint.objects.none(),
         help_text=_("The model that is trained or sampled first."),
     )
@@ -158,8 +159,11 @@ def _people_fields(kind: Stage.Kind) -> dict[str, forms.Field]:
 
 def _field(spec: FieldSpec) -> forms.Field:
     common: dict[str, Any] = {
-        "label": f"{spec.label}, {spec.unit}" if spec.unit else spec.label,
-        "help_text": spec.help,
+        # The form is made for each request, so these are in its language.
+        "label": _("%(name)s, %(unit)s") % {"name": _(spec.label), "unit": _(spec.unit)}
+        if spec.unit
+        else _(spec.label),
+        "help_text": _(spec.help),
         "initial": spec.default,
         "required": True,
     }

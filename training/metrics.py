@@ -31,6 +31,12 @@ def label(name: str) -> str:
     """What people read: "heldout_rewards/accuracies" -> "held-out accuracy", "tokens_per_s" -> "tokens/s"."""
     own = name.removeprefix("heldout_")
     known = {
+        "loss": _("loss"),
+        "train_loss": _("training loss"),
+        "accuracy": _("accuracy"),
+        "completions": _("completions"),
+        "learning_rate": _("learning rate"),
+        "epoch": _("epoch"),
         "rewards/accuracies": _("accuracy"),
         "rewards/margins": _("reward margin"),
         "rewards/chosen": _("reward of the better"),

@@ -14,6 +14,7 @@ from typing import Any
 from django.db import DatabaseError, InterfaceError, transaction
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from hone.accounts.models import Project, User
 from hone.audit.models import record
@@ -56,11 +57,11 @@ class Recipe:
 def check_order(kinds: list[str]) -> str | None:
     """The sentence that says why these stages do not make a round, or None when they do."""
     if not kinds:
-        return "Choose at least one stage."
+        return _("Choose at least one stage.")
     if Stage.Kind.RANK in kinds and Stage.Kind.SAMPLE not in kinds:
-        return "Ranking needs answers: add the sample stage before it."
+        return _("Ranking needs answers: add the sample stage before it.")
     if Stage.Kind.SAMPLE in kinds and Stage.Kind.RANK not in kinds:
-        return "Sampled answers wait to be ranked: add the rank stage after sampling."
+        return _("Sampled answers wait to be ranked: add the rank stage after sampling.")
     return None
 
 
@@ -296,7 +297,7 @@ def continue_past_gate(*, stage_id: int, actor: User) -> None:
     Round.objects.select_for_update().get(stages=stage_id)
     stage = Stage.objects.select_for_update().get(pk=stage_id)
     if stage.state not in (Stage.State.WAITING, Stage.State.READY):
-        raise runs.NotPossible("This stage is not waiting.")
+        raise runs.NotPossible(_("This stage is not waiting."))
     stage.state, stage.ended_at = Stage.State.DONE, timezone.now()
     stage.save(update_fields=["state", "ended_at"])
     record("stage.continued", stage, actor=actor)
@@ -308,7 +309,7 @@ def cancel(*, round_id: int, actor: User) -> None:
     """Stops the round: its running trainer saves its state and ends. Raises runs.NotPossible when it has ended."""
     found = Round.objects.select_for_update().get(pk=round_id)
     if found.state in (Round.State.DONE, Round.State.CANCELLED):
-        raise runs.NotPossible("This round has ended already.")
+        raise runs.NotPossible(_("This round has ended already."))
     for run in Run.objects.filter(stage__round=found).exclude(state__in=Run.ENDED):
         with contextlib.suppress(runs.NotPossible):  # it has ended in this moment
             runs.cancel(run_id=run.pk, actor=actor)
@@ -325,11 +326,11 @@ def resume(*, round_id: int, actor: User) -> None:
     found = Round.objects.select_for_update().get(pk=round_id)
     stage = found.stages.filter(state__in=[Stage.State.FAILED, Stage.State.CANCELLED]).order_by("index").first()
     if stage is None and found.state != Round.State.CANCELLED:
-        raise runs.NotPossible("No stage of this round has failed.")
+        raise runs.NotPossible(_("No stage of this round has failed."))
     if stage is not None:
         run = stage.runs.order_by("-id").first()
         if run is not None and not run.has_ended:
-            raise runs.NotPossible("The run is still saving its state; try again in a moment.")
+            raise runs.NotPossible(_("The run is still saving its state; try again in a moment."))
         if run is not None and run.state != Run.State.SUCCEEDED:
             runs.resume(run_id=run.pk, actor=actor)
         if run is not None:

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models.functions import Now
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from hone.accounts.models import Project, User
 from hone.audit.models import record
@@ -106,7 +107,7 @@ def cancel(*, run_id: int, actor: User | None) -> Run:
     """A queued run ends at once; a running one saves its state first. Raises NotPossible when it has ended."""
     run = Run.objects.select_for_update().get(pk=run_id)
     if run.has_ended:
-        raise NotPossible("This run has ended already.")
+        raise NotPossible(_("This run has ended already."))
     if run.state == Run.State.QUEUED:
         run.state, run.ended_at = Run.State.CANCELLED, timezone.now()
     run.cancel_requested = True
@@ -123,7 +124,7 @@ def resume(*, run_id: int, actor: User | None) -> Run:
     """
     run = Run.objects.select_for_update().get(pk=run_id)
     if run.state not in (Run.State.FAILED, Run.State.CANCELLED):
-        raise NotPossible("Only a failed or cancelled run can be resumed.")
+        raise NotPossible(_("Only a failed or cancelled run can be resumed."))
     run.state = Run.State.QUEUED
     run.attempt = 0
     run.cancel_requested = False

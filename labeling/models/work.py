@@ -7,6 +7,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from hone.accounts.models import Project
 from labeling.models.guidelines import Guideline
@@ -144,7 +145,7 @@ class Slot(models.Model):
     """
 
     class State(models.TextChoices):
-        OPEN = "open", _("Open")
+        OPEN = "open", pgettext_lazy("a place for a label", "Open")
         LEASED = "leased", _("Leased")
         SUBMITTED = "submitted", _("Submitted")
         WITHDRAWN = "withdrawn", _("Withdrawn")  # its item was, or it was a hidden check that its holder passed on

@@ -7,8 +7,9 @@ from django.contrib.auth import views as auth
 from django.urls import include, path, reverse_lazy
 from django.views import defaults
 from django.views.generic import RedirectView
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
+from hone.accounts import language
 from hone.accounts import views as accounts
 from hone.accounts.joining import join
 from hone.health import health
@@ -30,6 +31,7 @@ site = [
         name="password",
     ),
     path("account/tokens/<slug:token_key>/delete/", accounts.delete_token, name="token_delete"),
+    path("language/", language.choose, name="language"),
     path("health/", health, name="health"),
 ]
 api = [
@@ -38,7 +40,10 @@ api = [
     path("", RedirectView.as_view(pattern_name="api:docs"), name="root"),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
     path(
-        "docs/", SpectacularSwaggerView.as_view(url_name="api:schema", template_name="hone/api_docs.html"), name="docs"
+        # The split view: its script has an address of its own, so that no inline script is needed.
+        "docs/",
+        SpectacularSwaggerSplitView.as_view(url_name="api:schema", template_name="hone/api_docs.html"),
+        name="docs",
     ),
 ]
 handler400 = partial(defaults.bad_request, template_name="hone/400.html")

@@ -5,6 +5,7 @@ from typing import Any
 from django.db.models import QuerySet
 from django.http import FileResponse
 from django.shortcuts import get_object_or_404
+from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import generics
@@ -100,7 +101,7 @@ class RunMetrics(APIView):
         rows = Metric.objects.filter(run=_run(request, pk)).order_by("step")
         if after := request.query_params.get("after"):
             if not after.isdecimal() or int(after) > 2**31 - 1:
-                raise ValidationError({"after": "This must be the number of a step."})
+                raise ValidationError({"after": _("This must be the number of a step.")})
             rows = rows.filter(step__gt=int(after))
         for name, step, value in rows.values_list("name", "step", "value"):
             series.setdefault(name, []).append([step, value])

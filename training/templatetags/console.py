@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
+from labeling.models import Category
 from training import metrics as numbers
 from training.models import Round, Run, Stage
 from training.trainers.config import fields_of
@@ -134,8 +135,25 @@ def figure(value: Any) -> str:
 
 @register.filter
 def words(name: str) -> str:
-    """`guideline_versions` -> "guideline versions"."""
-    return str(name).replace("_", " ").replace("/", " ")
+    """`guideline_versions` -> "guideline versions", `open_qa` -> "Open QA"; other names with spaces."""
+    known = {
+        "schema_version": _("schema version"),
+        "project": _("project"),
+        "kind": _("kind"),
+        "filters": _("filters"),
+        "include_simulated": _("simulated labels too"),
+        "heldout_percent": _("held-out share, percent"),
+        "splits": _("splits"),
+        "train": _("training"),
+        "heldout": _("held out"),
+        "categories": _("categories"),
+        "languages": _("languages"),
+        "comparisons": _("comparisons"),
+        "annotators": _("annotators"),
+        "guideline_versions": _("guideline versions"),
+        **dict(Category.choices),
+    }
+    return str(known.get(name, str(name).replace("_", " ").replace("/", " ")))
 
 
 @register.filter
@@ -153,7 +171,7 @@ def measured(found: dict[str, Any]) -> tuple[str, Any] | None:
 @register.filter
 def settings_of(stage: Stage) -> list[tuple[str, Any]]:
     """The stage's parameters for a definition list, in the order and the words of its trainer's form."""
-    labels = {} if stage.is_human else {spec.name: spec.label for spec in fields_of(stage.kind)}
+    labels = {} if stage.is_human else {spec.name: _(spec.label) for spec in fields_of(stage.kind)}
     own = {"prompts": _("Prompts"), "slots_per_item": _("People per item")}
     shown = own | labels
     return [(shown[name], stage.params[name]) for name in shown if name in stage.params]

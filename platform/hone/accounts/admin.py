@@ -3,6 +3,7 @@
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import Group
+from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
@@ -20,8 +21,8 @@ class HoneUserAdmin(UserAdmin, ModelAdmin):
     list_filter = ["is_staff", "is_simulated", "is_active"]
     fieldsets = [
         (None, {"fields": ["username", "password"]}),
-        ("Person", {"fields": ["display_name", "email", "is_simulated"]}),
-        ("Rights", {"fields": ["is_active", "is_staff", "is_superuser"]}),
+        (_("Person"), {"fields": ["display_name", "email", "language", "is_simulated"]}),
+        (_("Rights"), {"fields": ["is_active", "is_staff", "is_superuser"]}),
     ]
 
 

@@ -1,5 +1,6 @@
 """Users, projects, memberships and API tokens."""
 
+from django.conf import settings
 from django.contrib.auth.models import AbstractUser
 from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -17,6 +18,22 @@ class User(AbstractUser):  # type: ignore[django-manager-missing]
         default=False,
         help_text=_("A scripted contractor: its labels stay apart from people's."),
     )
+
+    language = models.CharField(
+        _("language"),
+        max_length=16,
+        blank=True,
+        choices=settings.LANGUAGES,
+        help_text=_("Empty: as the browser asks."),
+    )
+
+    class Meta(AbstractUser.Meta):
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(language__in=["", "en", "zh-hans"]),
+                name="user_language_known",
+            ),
+        ]
 
     @property
     def name(self) -> str:

@@ -1,12 +1,14 @@
 // What every page has: the theme switch, menus, dialogs by attribute, copy buttons, form guards.
 import { bidi } from "./bidi.js";
 import { dropAll } from "./kept.js";
+import { scrollers } from "./scrollers.js";
 import { localTimes } from "./times.js";
 import { toast } from "./toast.js";
 
 const root = document.documentElement;
 bidi(document);
 localTimes(document);
+scrollers(document);
 
 // Texts that the network refused stay in the browser until their writer logs out, or somebody else logs in.
 const user = document.querySelector('meta[name="user"]')?.content;

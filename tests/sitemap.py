@@ -1,0 +1,81 @@
+"""Every page of the site with something on it, for tests that look at all of them.
+
+The addresses come from the URL configuration, so a new page is looked at without being named here.
+"""
+
+from typing import Any
+
+from django.urls import URLPattern, URLResolver, get_resolver, reverse
+
+from hone.accounts.models import ApiToken, Project, User
+from labeling import guidelines
+from labeling.batches import NewItem, open_batch
+from labeling.models import QualityReport
+from labeling.quality import measuring
+from tests import factories
+from training import rounds
+from training.models import Metric, Run
+
+# Answer a POST or hand out a file; the schema and its page are the API's.
+NOT_PAGES = {"health", "logout", "members_csv", "api", "admin"}
+
+
+def filled(project: Project, contractor: User, reviewer: User, lead: User, *, words: str = "题") -> dict[str, Any]:
+    """Rows for every page; `words` begins every text that a person or model would have written."""
+    draft = guidelines.save_draft(project=project, title=words, body=f"# {words}\n\n## {words}\n\n{words}")
+    guidelines.publish(guideline=draft, actor=lead)
+    base = factories.make_checkpoint(name="m-0")
+    for number in range(3):
+        prompt = factories.make_prompt(project, f"{words} {number}", source=words)
+        new = NewItem(prompt=prompt, answers=[f"{words} {at}" for at in range(4)])
+        for kind, item in (("rank", new), ("write", NewItem(prompt=prompt))):
+            open_batch(project=project, kind=kind, name=words, items=[item], slots_per_item=2)
+    for user in (contractor, reviewer):
+        factories.submit_next(project, user)
+    report, _ = QualityReport.objects.get_or_create(project=project, include_simulated=False)
+    measuring.measure(report.pk)
+    ApiToken.objects.create(user=contractor, name=words)
+    recipe = rounds.Recipe(
+        name=f"{words} 1", start=base, stages={"sample": {"prompts": 2, "k": 4}, "rank": {}}, include_simulated=True
+    )
+    made = rounds.start(project=project, recipe=recipe, actor=lead)
+    rounds.advance(made.pk)
+    made.refresh_from_db()
+    run = Run.objects.filter(stage__round=made).first() or factories.make_run(project, kind="sample")
+    failed = factories.make_run(project, kind="sft", state="failed", error=f"{words}", step=3, total_steps=9)
+    for name in ("loss", "rewards/accuracies", "heldout_rewards/accuracies", "tokens_per_s"):
+        Metric.objects.create(run=failed, step=1, name=name, value=0.5, at=failed.created_at)
+    model = factories.make_checkpoint(name="m-1", kind="sft", project=project, run=failed, parent=base)
+    return {
+        "slug": project.slug,
+        "number": 1,
+        "round": made.pk,
+        "run": run.pk,
+        "run_failed": failed.pk,
+        "checkpoint": model.pk,
+        "person": contractor.pk,
+    }
+
+
+def addresses(rows: dict[str, Any]) -> dict[str, str]:
+    """Route name -> address, of everything that may answer a GET with a page."""
+    return dict(_addresses(get_resolver(), "", rows))
+
+
+def _addresses(resolver: Any, namespace: str, rows: dict[str, Any]) -> Any:
+    for pattern in resolver.url_patterns:
+        if isinstance(pattern, URLResolver):
+            inner = ":".join(part for part in (namespace, pattern.namespace) if part)
+            if not NOT_PAGES & set(inner.split(":")):
+                yield from _addresses(pattern, inner, rows)
+        elif isinstance(pattern, URLPattern) and pattern.name and pattern.name not in NOT_PAGES:
+            names = pattern.pattern.converters
+            values = {name: rows[name] if name in rows else _key(pattern.name, name, rows) for name in names}
+            label = f"{namespace}:{pattern.name}" + ("".join(f" {name}" for name in names if name == "number"))
+            if None not in values.values():
+                yield label, reverse(f"{namespace}:{pattern.name}", kwargs=values)
+
+
+def _key(route: str, name: str, rows: dict[str, Any]) -> Any:
+    """`pk` of round_stages is a round's: the route's first word says of what. None where there is no such row."""
+    return rows.get(name if name != "pk" else route.partition("_")[0])
