@@ -13,6 +13,7 @@ from labeling.models import (
     Ranking,
     RankingForm,
     Retraction,
+    Review,
     Skip,
     Slot,
 )
@@ -90,3 +91,10 @@ class RetractionAdmin(ReadOnlyAdmin):
     list_display = ["id", "project", "author", "since", "rankings", "demonstrations", "made_by", "made_at", "undone_at"]
     list_filter = ["project"]
     list_select_related = ["project", "author", "made_by"]
+
+
+@admin.register(Review)
+class ReviewAdmin(ReadOnlyAdmin):
+    list_display = ["id", "project", "kind", "state", "round", "author", "reviewer", "decided_at"]
+    list_filter = ["project", "kind", "state"]
+    list_select_related = ["project", "author", "reviewer"]

@@ -39,7 +39,7 @@ def next_slot(*, project: Project, user: User, kind: str) -> Slot | None:
     if held is not None:
         slot = _slot(held, project)
         if kind == "rank" and wrote_for(user=user, prompt_id=slot.item.prompt_id):
-            release(slot)
+            give_back(slot)
         elif held["alive"]:
             return _renewed(slot, project)
         else:
@@ -142,7 +142,9 @@ def lock_held(*, slot_id: int, user: User, lease_token: uuid.UUID, project: Proj
     found = prepared.row(statements.LOCK_HELD, {"slot": slot_id, "user": user.pk, "token": lease_token})
     if found is None:
         raise LeaseLost
-    return _slot(found, project)
+    slot = _slot(found, project)
+    slot.review_rules = found["review_rules"]
+    return slot
 
 
 @transaction.atomic
@@ -162,6 +164,21 @@ _FREED = {
     "guideline": None,
     "ranking_form": None,
 }
+# Returned work stays its author's.
+_RETURNED = {"state": Slot.State.RETURNED, "lease_token": None, "leased_at": None, "lease_expires_at": None}
+
+
+def give_back(slot: Slot) -> None:
+    """Lets somebody else do it: opens the slot, or another one where this person's work was returned to them.
+
+    The caller holds its row lock.
+    """
+    if slot.review_id is None:
+        release(slot)
+    else:
+        from labeling.review import returning  # it needs lock_person
+
+        returning.give_up(slot)
 
 
 def release(slot: Slot) -> None:
@@ -179,4 +196,8 @@ def free_expired(*, project: Project | None = None) -> int:
         )
         if project is not None:
             expired = expired.filter(project=project)
-        return Slot.objects.filter(pk__in=list(expired.values_list("pk", flat=True)[:1000])).update(**_FREED)
+        rows = list(expired.values_list("pk", "review")[:1000])
+        opened = Slot.objects.filter(pk__in=[pk for pk, review in rows if review is None]).update(**_FREED)
+        if back := [pk for pk, review in rows if review is not None]:
+            Slot.objects.filter(pk__in=back).update(**_RETURNED)
+        return opened

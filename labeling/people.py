@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from hone.accounts.models import Membership, Project, User
 from labeling.export import annotator
 from labeling.models import Demonstration, QualityReport, Ranking
+from labeling.review import numbers as review_numbers
 
 # Fewer comparisons with others say too little about a person to be shown to them.
 ENOUGH_COMPARISONS = 20
@@ -27,7 +28,8 @@ class Median(Aggregate):
 
 
 def statistics(project: Project, users: Iterable[User]) -> dict[int, dict[str, Any]]:
-    """By user: `rank` and `write`, each {today, week, all, seconds}, and `agreement` (a Share as JSON) or None.
+    """By user: `rank` and `write`, each {today, week, all, seconds}, `agreement` (a Share as JSON) or None, and what
+    review.numbers says.
 
     Standing labels only; today begins at midnight in the server's time zone, a week on Monday. seconds: the median
     active time of timed labels. agreement: of the newest quality report, None below ENOUGH_COMPARISONS.
@@ -60,6 +62,8 @@ def statistics(project: Project, users: Iterable[User]) -> dict[int, dict[str, A
             share = row["agreement"]
             if row["person"] in found and share and share["n"] >= ENOUGH_COMPARISONS:
                 found[row["person"]]["agreement"] = share
+    for pk, reviewed in review_numbers.of_people(project, chosen).items():
+        found[pk] |= reviewed
     return found
 
 
@@ -72,10 +76,11 @@ def members_csv(project: Project, memberships: Iterable[Membership]) -> str:
     columns = ["today", "week", "all", "median_seconds"]
     header = ["user_name", "name", "annotator", "role", "active", "simulated"]
     header += [f"{kind}_{column}" for kind in ("rankings", "demonstrations") for column in columns]
-    rows.writerow([*header, "agreement", "agreement_low", "agreement_high", "comparisons_with_others"])
+    header += ["agreement", "agreement_low", "agreement_high", "comparisons_with_others"]
+    rows.writerow([*header, "first_pass", "first_pass_low", "first_pass_high", "reviewed", "reviews_made"])
     for member in members:
         own = numbers[member.user_id]
-        share = own["agreement"] or {}
+        share, passed = own["agreement"] or {}, own["first_pass"] or {}
         counted = [own[kind][column] for kind in ("rank", "write") for column in ("today", "week", "all", "seconds")]
         rows.writerow(
             [
@@ -86,6 +91,8 @@ def members_csv(project: Project, memberships: Iterable[Membership]) -> str:
                 int(member.user.is_simulated),
                 *("" if value is None else value for value in counted),
                 *(share.get(key, "") for key in ("value", "low", "high", "n")),
+                *(passed.get(key, "") for key in ("value", "low", "high", "n")),
+                own["reviews"],
             ]
         )
     return out.getvalue()

@@ -3,12 +3,13 @@
 import math
 from typing import Any
 
-from django.db.models import Count, F, Q, QuerySet
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from hone.accounts.models import Project, User
 from labeling.models import Category, Comparison, Demonstration, Prompt, Ranking, Slot
 from labeling.models.prompts import WANTED_PERCENT
+from labeling.review.exporting import settled
 
 
 def counts(project: Project) -> dict[str, int]:
@@ -104,18 +105,30 @@ def _done_today(user: User) -> QuerySet[Slot]:
 
 
 def batch_progress(batch_id: int) -> dict[str, int]:
-    """Slots of a batch: total, submitted, and submitted by scripts. Those of retracted labels are none."""
-    slots = Slot.objects.filter(item__batch_id=batch_id, ranking__retraction=None, demonstration__retraction=None)
-    return slots.aggregate(
-        total=Count("id"),
-        submitted=Count("id", filter=Q(state="submitted")),
-        simulated=Count("id", filter=Q(state="submitted", holder__is_simulated=True)),
+    """Slots of a batch: total, submitted, and submitted by scripts. Those of retracted labels are none, but work that
+    was returned to its author is still to come."""
+    past = Q(state=Slot.State.SUBMITTED) & ~_has_label(retraction=None) & _has_label(retraction__isnull=False)
+    return (
+        Slot.objects.filter(item__batch_id=batch_id)
+        .exclude(past)
+        .aggregate(
+            total=Count("id"),
+            submitted=Count("id", filter=Q(state="submitted")),
+            simulated=Count("id", filter=Q(state="submitted", holder__is_simulated=True)),
+        )
     )
+
+
+def _has_label(**which: Any) -> Any:
+    """Whether a slot has such a label."""
+    of_slot = [model._default_manager.filter(slot=OuterRef("pk"), **which) for model in (Ranking, Demonstration)]
+    return Exists(of_slot[0]) | Exists(of_slot[1])
 
 
 def comparison_rows(*, project: Project, include_simulated: bool) -> Any:
     """The standing comparisons of a project, oldest first, with just what an export line needs."""
-    rows = Comparison.objects.filter(project=project, retraction=None)
+    standing = Comparison.objects.filter(project=project, retraction=None)
+    rows = settled(standing, project=project, label="ranking__")
     if not include_simulated:
         rows = rows.filter(simulated=False)
     return rows.order_by("id").values(

@@ -17,7 +17,7 @@ from hone import prepared
 from hone.accounts.models import Project, User
 from hone.audit.models import record
 from labeling import checks, comparisons, ranking_answers, statements
-from labeling.assignment import LeaseLost, lock_held, lock_person, release, wrote_for
+from labeling.assignment import LeaseLost, give_back, lock_held, lock_person, wrote_for
 from labeling.checks import duplicates
 from labeling.messages import MessagesError, check_messages, clean_json, clean_text, content_hash
 from labeling.models import (
@@ -31,6 +31,7 @@ from labeling.models import (
     SkipReason,
     Slot,
 )
+from labeling.review import drawing, returning
 
 LETTERS = string.ascii_uppercase
 NOTE_CHARS = 2000
@@ -78,6 +79,7 @@ def submit(
             write = _write_ranking if locked.kind == "rank" else _write_demonstration
             label = write(slot=locked, user=user, client_key=client_key, answer=answer)
             prepared.rows(statements.CLOSE, {"slot": slot_id, "item": locked.item_id, "user": user.pk})
+            drawing.enter(slot=locked, label=label)
             record(f"{locked.kind}.submitted", label, actor=user, slot=slot_id)
     except LeaseLost:
         # The same request may have been sent before, or twice at once: the second waited for the first one's lock.
@@ -142,7 +144,12 @@ def _write_demonstration(*, slot: Slot, user: User, client_key: uuid.UUID, answe
     except MessagesError as error:
         field = "messages" if error.index is None else f"messages.{error.index}.content"
         raise Invalid(**{field: error.at_field}) from error
-    findings = checks.run(project=slot.project, messages=messages, given=len(prompt.messages) if prompt else 0)
+    findings = checks.run(
+        project=slot.project,
+        messages=messages,
+        given=len(prompt.messages) if prompt else 0,
+        own=returning.own_prompts(slot),
+    )
     _refuse_blocked(findings)
     if prompt is None:
         prompt = _own_prompt(slot=slot, user=user, messages=messages, answer=answer)
@@ -310,6 +317,6 @@ def skip(*, slot_id: int, user: User, lease_token: uuid.UUID, reason: str, note:
     skipped = Skip.objects.create(
         item=slot.item, author=user, reason=reason, note=clean_text(note), simulated=user.is_simulated
     )
-    release(slot)
+    give_back(slot)
     record("item.skipped", slot.item, actor=user, reason=reason)
     return skipped

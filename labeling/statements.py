@@ -21,25 +21,29 @@ _NEWEST = """LEFT JOIN LATERAL (
      WHERE project_id = %(project)s AND published_at IS NOT NULL ORDER BY number DESC LIMIT 1
   ) AS guideline ON true"""
 _COLUMNS = """slot.id, slot.item_id, slot.project_id, slot.kind, slot.priority, slot.draw, slot.index, slot.lease_token,
-       slot.leased_at, slot.lease_expires_at, slot.order_shown, slot.ranking_form,
+       slot.leased_at, slot.lease_expires_at, slot.order_shown, slot.ranking_form, slot.review_id,
        slot.guideline_id AS guideline_shown"""
 
 LOCK_PERSON = "SELECT id FROM accounts_user WHERE id = %(user)s FOR NO KEY UPDATE"
 
-# The slot that the person has in hand, a live lease before one that has run out and that nobody took meanwhile.
+# The slot that the person has in hand: a live lease, then one that has run out and that nobody took meanwhile, then
+# work that a reviewer returned.
 HELD = f"""
 WITH chosen AS MATERIALIZED (
-  SELECT {_COLUMNS}, slot.lease_expires_at > statement_timestamp() AS alive
+  SELECT {_COLUMNS}, slot.state = 'leased' AND slot.lease_expires_at > statement_timestamp() AS alive
     FROM labeling_slot AS slot
-   WHERE slot.holder_id = %(user)s AND slot.project_id = %(project)s AND slot.kind = %(kind)s AND slot.state = 'leased'
-   ORDER BY alive DESC, slot.leased_at LIMIT 1 FOR UPDATE
+   WHERE slot.holder_id = %(user)s AND slot.project_id = %(project)s AND slot.kind = %(kind)s
+     AND slot.state IN ('leased', 'returned')
+   ORDER BY alive DESC, slot.state, slot.leased_at, slot.review_id LIMIT 1 FOR UPDATE
 )
 {_WORK} {_SHOWN}
 """
 
 LOCK_HELD = f"""
 WITH chosen AS MATERIALIZED (
-  SELECT {_COLUMNS}, true AS alive
+  SELECT {_COLUMNS}, true AS alive,
+         (SELECT row_to_json(rules) FROM labeling_reviewrules AS rules
+           WHERE rules.project_id = slot.project_id) AS review_rules
     FROM labeling_slot AS slot
    WHERE slot.id = %(slot)s AND slot.holder_id = %(user)s AND slot.lease_token = %(token)s AND slot.state = 'leased'
      AND slot.lease_expires_at > statement_timestamp()
@@ -113,7 +117,8 @@ RETURNING lease_expires_at
 # Closes the slot and drops the draft of its item; the caller holds the person's lock, so no draft comes after it.
 CLOSE = """
 WITH dropped AS (DELETE FROM labeling_draft WHERE item_id = %(item)s AND author_id = %(user)s)
-UPDATE labeling_slot SET state = 'submitted', submitted_at = statement_timestamp() WHERE id = %(slot)s
+UPDATE labeling_slot SET state = 'submitted', submitted_at = statement_timestamp(), review_id = NULL
+ WHERE id = %(slot)s
 """
 
 WROTE_FOR = "SELECT id FROM labeling_demonstration WHERE prompt_id = %(prompt)s AND author_id = %(user)s LIMIT 1"

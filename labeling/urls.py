@@ -1,7 +1,7 @@
 from django.urls import path
 
 from labeling import views
-from labeling.views import manage, people, quality, working, writing_rules
+from labeling.views import manage, people, quality, review, working, writing_rules
 from labeling.views.settings import settings
 
 app_name = "labeling"
@@ -17,6 +17,11 @@ urlpatterns = [
     path("p/<slug:slug>/members/", manage.members, name="members"),
     path("p/<slug:slug>/settings/writing/", writing_rules.writing_rules, name="writing_rules"),
     path("p/<slug:slug>/settings/", settings, name="settings"),
+    path("p/<slug:slug>/settings/review/", review.rules, name="review_rules"),
+    path("p/<slug:slug>/review/", review.review, name="review"),
+    path("p/<slug:slug>/reviews/", review.reviews, name="reviews"),
+    path("p/<slug:slug>/reviews/<int:pk>/", review.verdict, name="verdict"),
+    path("p/<slug:slug>/reviews/<int:pk>/free/", review.free, name="review_free"),
     path("p/<slug:slug>/data/", manage.data, name="data"),
     path("p/<slug:slug>/me/", people.me, name="me"),
     path("p/<slug:slug>/members.csv", people.members_csv, name="members_csv"),

@@ -56,7 +56,7 @@ def _open_items(user: User, kind: str) -> _CountItems:
 
 
 def _held(user: User) -> models.QuerySet[Slot]:
-    return Slot.objects.filter(holder=user, state=Slot.State.LEASED)
+    return Slot.objects.filter(holder=user, state__in=[Slot.State.LEASED, Slot.State.RETURNED])
 
 
 def _shown(number: int) -> int | str:

@@ -17,6 +17,7 @@ from hone.accounts.models import Project
 from labeling.comparisons import ranks
 from labeling.export import annotator
 from labeling.models import Completion, Demonstration, Prompt, Ranking
+from labeling.review.exporting import settled
 from training.models import Snapshot
 from training.records import (
     DemonstrationRow,
@@ -161,7 +162,8 @@ def freeze_prompts(*, project: Project, prompts: Iterable[Prompt]) -> Snapshot:
 
 
 def _labels(labels: QuerySet[Any], *, project: Project, include_simulated: bool) -> QuerySet[Any]:
-    labels = labels.filter(project=project, retraction=None).select_related("prompt", "guideline").order_by("id")
+    labels = settled(labels.filter(project=project, retraction=None), project=project)
+    labels = labels.select_related("prompt", "guideline").order_by("id")
     return labels if include_simulated else labels.filter(simulated=False)
 
 

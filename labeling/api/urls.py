@@ -1,6 +1,6 @@
 from django.urls import path
 
-from labeling.api import data, quality, work
+from labeling.api import data, quality, review, work
 
 urlpatterns = [
     path("projects/", data.ProjectList.as_view(), name="projects"),
@@ -11,6 +11,11 @@ urlpatterns = [
     path("projects/<slug:slug>/demonstrations/", data.DemonstrationList.as_view(), name="demonstrations"),
     path("projects/<slug:slug>/comparisons/export/", data.ComparisonExport.as_view(), name="comparisons-export"),
     path("projects/<slug:slug>/quality/", quality.QualityView.as_view(), name="quality"),
+    path("projects/<slug:slug>/reviews/", review.ReviewList.as_view(), name="reviews"),
+    path("projects/<slug:slug>/reviews/next/", review.NextView.as_view(), name="review-next"),
+    path("reviews/<int:review_id>/renew/", review.RenewView.as_view(), name="review-renew"),
+    path("reviews/<int:review_id>/draft/", review.DraftView.as_view(), name="review-draft"),
+    path("reviews/<int:review_id>/decide/", review.DecideView.as_view(), name="review-decide"),
     path("projects/<slug:slug>/work/<str:kind>/next/", work.NextView.as_view(), name="work-next"),
     path("work/<int:slot_id>/renew/", work.RenewView.as_view(), name="work-renew"),
     path("work/<int:slot_id>/draft/", work.DraftView.as_view(), name="work-draft"),

@@ -19,6 +19,7 @@ from labeling import assignment, checks, guidelines, responses, statements
 from labeling.api import serializers
 from labeling.messages import clean_text
 from labeling.models import Slot
+from labeling.review import returning
 from labeling.work import payload
 
 REFUSED = {400: serializers.RefusedSerializer}
@@ -146,7 +147,12 @@ class CheckView(Checked):
             for turn in self.read(request)["messages"]
         ]
         prompt = slot.item.prompt
-        found = checks.run(project=project, messages=messages, given=len(prompt.messages) if prompt else 0)
+        found = checks.run(
+            project=project,
+            messages=messages,
+            given=len(prompt.messages) if prompt else 0,
+            own=returning.own_prompts(slot),
+        )
         return Response({"findings": checks.shown(found)})
 
 

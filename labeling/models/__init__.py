@@ -5,6 +5,7 @@ from labeling.models.labels import Comparison, Demonstration, Ranking
 from labeling.models.prompts import Category, Prompt
 from labeling.models.quality import QualityReport, Retraction
 from labeling.models.ranking_form import RankingForm
+from labeling.models.review import Review, ReviewComment, ReviewRules
 from labeling.models.work import Batch, Completion, Draft, Item, Skip, SkipReason, Slot
 from labeling.models.writing_rules import PromptBand, WritingRules
 
@@ -23,6 +24,9 @@ __all__ = [
     "Ranking",
     "RankingForm",
     "Retraction",
+    "Review",
+    "ReviewComment",
+    "ReviewRules",
     "Skip",
     "SkipReason",
     "Slot",

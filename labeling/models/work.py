@@ -1,5 +1,7 @@
 """Work to hand out: batches of items, each with N slots; the answers to rank; drafts and skips."""
 
+from typing import Any
+
 from django.conf import settings
 from django.db import models
 from django.db.models.functions import Now
@@ -70,12 +72,17 @@ class Completion(models.Model):
 
 
 class Slot(models.Model):
-    """One submission wanted for an item. Exactly N rows an item, so never more than N submissions."""
+    """One submission wanted for an item. Exactly N rows an item, so never more than N submissions.
+
+    returned: a reviewer sent the label back, and it waits for its author without a lease; `review` says which one did,
+    while the author corrects it as well.
+    """
 
     class State(models.TextChoices):
         OPEN = "open", _("Open")
         LEASED = "leased", _("Leased")
         SUBMITTED = "submitted", _("Submitted")
+        RETURNED = "returned", _("Returned")
 
     item = models.ForeignKey(Item, on_delete=models.CASCADE, related_name="slots")
     # Copies of the item's columns: the next-item query reads one partial index and no join.
@@ -99,6 +106,11 @@ class Slot(models.Model):
     )
     ranking_form = models.JSONField(null=True, blank=True, help_text="a copy of the form shown; null: an order alone")
     submitted_at = models.DateTimeField(null=True, blank=True)
+    review = models.ForeignKey(
+        "labeling.Review", null=True, blank=True, on_delete=models.PROTECT, related_name="+", db_index=False
+    )
+    # Not a column: labeling.statements.LOCK_HELD reads the project's ReviewRules together with the slot.
+    review_rules: dict[str, Any] | None = None
 
     class Meta:
         ordering = ["id"]
@@ -111,7 +123,7 @@ class Slot(models.Model):
             models.CheckConstraint(
                 name="slot_state_consistent",
                 condition=(
-                    models.Q(state="open", holder=None, lease_token=None, submitted_at=None)
+                    models.Q(state="open", holder=None, lease_token=None, submitted_at=None, review=None)
                     | models.Q(
                         state="leased",
                         holder__isnull=False,
@@ -119,7 +131,14 @@ class Slot(models.Model):
                         lease_expires_at__isnull=False,
                         submitted_at=None,
                     )
-                    | models.Q(state="submitted", holder__isnull=False, submitted_at__isnull=False)
+                    | models.Q(state="submitted", holder__isnull=False, submitted_at__isnull=False, review=None)
+                    | models.Q(
+                        state="returned",
+                        holder__isnull=False,
+                        lease_token=None,
+                        submitted_at=None,
+                        review__isnull=False,
+                    )
                 ),
             ),
         ]
@@ -130,7 +149,12 @@ class Slot(models.Model):
                 name="slot_next_open",
             ),
             models.Index(fields=["lease_expires_at"], condition=models.Q(state="leased"), name="slot_lease_expiry"),
-            models.Index(fields=["holder", "project", "kind"], condition=models.Q(state="leased"), name="slot_held"),
+            models.Index(
+                fields=["holder", "project", "kind"],
+                condition=models.Q(state__in=["leased", "returned"]),
+                name="slot_in_hand",
+            ),
+            models.Index(fields=["review"], condition=models.Q(review__isnull=False), name="slot_corrected"),
             models.Index(fields=["holder", "submitted_at"], condition=models.Q(state="submitted"), name="slot_done"),
         ]
 

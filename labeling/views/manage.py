@@ -1,6 +1,7 @@
 """The managers' pages: spec, prompts, import, members, data."""
 
 import json
+from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -120,11 +121,12 @@ def members(request: HttpRequest, slug: str) -> HttpResponse:
             return redirect("labeling:members", slug=slug)
     memberships = project.memberships.select_related("user").order_by("user__username")
     numbers = people.statistics(project, [member.user for member in memberships])
-    rows = [
-        {"member": member, **numbers[member.user_id], "agreement": showing.bar(numbers[member.user_id]["agreement"])}
-        for member in memberships
-    ]
+    rows = [{"member": member, **numbers[member.user_id], **_bars(numbers[member.user_id])} for member in memberships]
     return render(request, "labeling/members.html", {"project": project, "rows": rows, "form": form})
+
+
+def _bars(numbers: dict[str, Any]) -> dict[str, Any]:
+    return {name: showing.bar(numbers[name]) for name in ("agreement", "first_pass")}
 
 
 @login_required

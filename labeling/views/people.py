@@ -7,6 +7,7 @@ from django.shortcuts import render
 from hone.accounts import access
 from labeling import people
 from labeling.quality import showing
+from labeling.review import listing
 from labeling.views import signed_in
 
 
@@ -24,6 +25,9 @@ def me(request: HttpRequest, slug: str) -> HttpResponse:
         "rows": people.rows_for(numbers),
         "agreement": showing.bar(numbers["agreement"]),
         "enough": people.ENOUGH_COMPARISONS,
+        "numbers": numbers,
+        "first_pass": showing.bar(numbers["first_pass"]),
+        "sent_back": listing.sent_back(project, user),
     }
     return render(request, "labeling/me.html", context)
 
