@@ -30,14 +30,18 @@ def sent_back(project: Project, user: User) -> list[Review]:
 
 
 def waiting_for(user: User, projects: Mapping[Project, str | None]) -> dict[int, dict[str, Any]]:
-    """By project: `to_review` for its leads, `returned` {kind: number} for its author; two queries for all.
+    """By project: `to_review` for its leads, `returned` {kind: number} and `returned_count` for an author.
 
-    `projects` tells the user's role in each.
+    Two queries, however many projects. `projects` tells the user's role in each.
     """
     led = [project for project, role in projects.items() if role in access.LEADS]
     to_review = queue.waiting_by_project(led, user=user)
     returned = queue.returned_by_project(list(projects), user=user)
     return {
-        project.pk: {"to_review": to_review.get(project.pk, 0), "returned": returned.get(project.pk, {})}
+        project.pk: {
+            "to_review": to_review.get(project.pk, 0),
+            "returned": returned.get(project.pk, {}),
+            "returned_count": sum(returned.get(project.pk, {}).values()),
+        }
         for project in projects
     }

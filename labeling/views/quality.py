@@ -167,6 +167,7 @@ def _person_context(request: HttpRequest, user: User, project: Project, author: 
     page = Paginator(rows, LABELS_A_PAGE).get_page(request.GET.get("page"))
     report = measuring.report_of(project, include_simulated=author.is_simulated)
     measured = next((row for row in (report.body or {}).get("habits", []) if row["person"] == author.pk), None)
+    reviewed = numbers.of_people(project, [author])[author.pk]
     return {
         **_of_project(user, project),
         "author": author,
@@ -175,7 +176,8 @@ def _person_context(request: HttpRequest, user: User, project: Project, author: 
         "labels": [{"row": row, **(showing.order_of(row) if kind == "rank" else {})} for row in page],
         "measured": showing.people([measured], {author.pk: author})[0] if measured else None,
         "report": report,
-        "reviewed": numbers.of_people(project, [author])[author.pk],
+        "reviewed": reviewed,
+        "first_pass": showing.bar(reviewed["first_pass"]),
         "retractions": _retractions(project).filter(author=author),
         "form": RetractForm(),
     }
