@@ -104,7 +104,7 @@ def take_back(*, label: Demonstration | Ranking, cause: Retraction.Cause, reason
     )
     label.retraction = made
     label.save(update_fields=["retraction"])
-    if is_ranking:
+    if isinstance(label, Ranking):
         made.comparisons = Comparison.objects.filter(ranking=label).update(retraction=made)
         made.save(update_fields=["comparisons"])
     return made

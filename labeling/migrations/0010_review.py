@@ -410,13 +410,15 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="review",
-            index=models.Index(condition=models.Q(("state", "waiting")), fields=["project", "id"], name="review_next"),
+            index=models.Index(
+                condition=models.Q(("state", "waiting")), fields=["project", "created_at", "id"], name="review_next"
+            ),
         ),
         migrations.AddIndex(
             model_name="review",
             index=models.Index(
                 condition=models.Q(("preferred__isnull", False), ("state", "waiting")),
-                fields=["project", "preferred", "id"],
+                fields=["project", "preferred", "created_at", "id"],
                 name="review_again",
             ),
         ),

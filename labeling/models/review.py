@@ -204,9 +204,11 @@ class Review(models.Model):
             models.CheckConstraint(condition=models.Q(round__gte=1), name="review_round_from_one"),
         ]
         indexes = [
-            models.Index(fields=["project", "id"], condition=models.Q(state="waiting"), name="review_next"),
             models.Index(
-                fields=["project", "preferred", "id"],
+                fields=["project", "created_at", "id"], condition=models.Q(state="waiting"), name="review_next"
+            ),
+            models.Index(
+                fields=["project", "preferred", "created_at", "id"],
                 condition=models.Q(state="waiting", preferred__isnull=False),
                 name="review_again",
             ),

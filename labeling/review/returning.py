@@ -40,7 +40,7 @@ def resubmitted(*, slot: Slot, label: Demonstration | Ranking) -> Review:
 
     The caller holds the author's and the slot's locks.
     """
-    before = Review.objects.get(pk=slot.review_id)
+    before = _returned_by(slot)
     before.state, before.ended_at = Review.State.RESUBMITTED, timezone.now()
     before.save(update_fields=["state", "ended_at"])
     more = {"round": before.round + 1, "previous": before, "preferred_id": before.reviewer_id}
@@ -52,7 +52,7 @@ def give_up(slot: Slot) -> None:
 
     The caller holds the slot's row lock; returned work of which nothing was submitted again.
     """
-    found = Review.objects.get(pk=slot.review_id)
+    found = _returned_by(slot)
     taken_back = found.label.retraction
     assert taken_back is not None  # as of its return
     found.state, found.ended_at = Review.State.DROPPED, timezone.now()
@@ -60,6 +60,11 @@ def give_up(slot: Slot) -> None:
     slot.state, slot.review, slot.submitted_at = Slot.State.SUBMITTED, None, found.label.created_at
     slot.save(update_fields=["state", "review", "submitted_at"])
     retraction.ask_again(taken_back)
+
+
+def _returned_by(slot: Slot) -> Review:
+    assert slot.review_id is not None  # the callers' condition
+    return Review.objects.get(pk=slot.review_id)
 
 
 def own_prompts(slot: Slot) -> set[int]:
@@ -75,7 +80,7 @@ def due_since(rules: ReviewRules) -> datetime:
 def may_be_freed(rules: ReviewRules) -> models.Q:
     """Returned reviews that a manager may take from their author: overdue, or the author has left the project."""
     here = Membership.objects.filter(project=models.OuterRef("project"), user=models.OuterRef("author"), is_active=True)
-    return models.Q(decided_at__lt=due_since(rules)) | ~models.Exists(here)
+    return models.Q(decided_at__lt=due_since(rules)) | models.Q(~models.Exists(here))
 
 
 @transaction.atomic

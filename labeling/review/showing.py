@@ -149,6 +149,7 @@ def cut_texts(review: Review) -> list[dict[str, Any]]:
     """The label's texts in pieces with the numbers of their comments."""
     comments = verdict(review)["comments"]
     label = review.label
+    texts: list[tuple[int | None, str | None, str | None, str]]
     if isinstance(label, Ranking):
         texts = [(None, answer["letter"], None, answer["text"]) for answer in order_of(label)["answers"]]
     else:

@@ -126,7 +126,9 @@ def test_the_models_name_never_reaches_the_reviewers_page(
     made = factories.make_ranking(contractor, project, [[0], [1]])
     run = factories.make_run(project, model=factories.make_checkpoint(name="secret-model"))
     for completion in made.item.completions.all():
-        Generation.objects.create(completion=completion, checkpoint=run.model, run=run, seed=1, config={})
+        Generation.objects.create(
+            completion=completion, checkpoint=run.model, run=run, seed=1, finish_reason="stop", token_count=1
+        )
     page = see(client, reviewer, "/p/alpha/review/").content.decode()
     assert "Answer 0" in page and "secret-model" not in page
 

@@ -121,7 +121,8 @@ class TestNext:
             cursor.execute("ANALYZE labeling_review, labeling_demonstration")
             cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS) {statements.TAKE}", asked)
             plan = "\n".join(row[0] for row in cursor.fetchall())
-        assert "review_next" in plan and "Sort" not in plan and "Seq Scan" not in plan, plan
+        assert "review_next" in plan and "review_again" in plan and "Sort" not in plan and "SubPlan" in plan, plan
+        assert "hashed" not in plan and "Seq Scan on labeling_review" not in plan, plan
         hit = re.search(r"Buffers: shared hit=(\d+)", plan)
         assert hit is not None and int(hit[1]) < 100
 
