@@ -260,6 +260,7 @@ class CutTextSerializer(serializers.Serializer):
 
 class ReturnedSerializer(VerdictSerializer):
     texts = CutTextSerializer(many=True, help_text="what was submitted, cut where comments begin and end")
+    commented = CutTextSerializer(many=True, help_text="those that have comments")
 
 
 class WorkSerializer(serializers.Serializer):

@@ -133,7 +133,7 @@ class Migration(migrations.Migration):
                             django.core.validators.MinValueValidator(1),
                             django.core.validators.MaxValueValidator(3600),
                         ],
-                        verbose_name="done within so many seconds",
+                        verbose_name="done in fewer seconds than",
                     ),
                 ),
                 (

@@ -37,7 +37,7 @@ class ReviewRules(models.Model):
     on_findings = models.BooleanField(_("remarks of the writing rules that stood at submit"), default=False)
     on_unmoved = models.BooleanField(_("a ranking in the order shown"), default=False)
     fast_seconds = models.PositiveIntegerField(
-        _("done within so many seconds"),
+        _("done in fewer seconds than"),
         null=True,
         blank=True,
         validators=[MinValueValidator(1), MaxValueValidator(3600)],

@@ -142,7 +142,9 @@ def returned(slot: Slot) -> dict[str, Any] | None:
     if slot.review_id is None:
         return None
     review = Review.objects.select_related("demonstration", "ranking").get(pk=slot.review_id)
-    return {**verdict(review), "texts": cut_texts(review), "content": _content(review.label)}
+    texts = cut_texts(review)
+    commented = [text for text in texts if text["comments"]]
+    return {**verdict(review), "texts": texts, "commented": commented, "content": _content(review.label)}
 
 
 def cut_texts(review: Review) -> list[dict[str, Any]]:
