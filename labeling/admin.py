@@ -15,6 +15,7 @@ from labeling.models import (
     Ranking,
     RankingForm,
     Retraction,
+    Review,
     Skip,
     Slot,
 )
@@ -106,3 +107,10 @@ class LedgerEntryAdmin(ReadOnlyAdmin):
     list_display = ["id", "project", "user", "kind", "amount", "currency", "at"]
     list_filter = ["project", "kind"]
     list_select_related = ["project", "user"]
+
+
+@admin.register(Review)
+class ReviewAdmin(ReadOnlyAdmin):
+    list_display = ["id", "project", "kind", "state", "round", "author", "reviewer", "decided_at"]
+    list_filter = ["project", "kind", "state"]
+    list_select_related = ["project", "author", "reviewer"]

@@ -34,9 +34,11 @@ def fetch(*, slot_id: int, user: User, lease_token: uuid.UUID, project: Project)
         if current.kind == "write" or not wrote_for(user=user, prompt_id=slot.item.prompt_id):
             return _renewed(slot, project)
         release(slot)
+    # Returned work comes first, and by a page of its own; so does the reading of a new guideline version.
+    if Slot.objects.filter(holder=user, project=project, kind=current.kind, state=Slot.State.RETURNED).exists():
+        return None
     taking = {"user": user.pk, "project": project.pk, "confirm": project.confirm_guideline}
     found = prepared.row(statements.TAKE[current.kind], taking)
-    # A version that is to be read first is for the page of the next item to say.
     if found is None or found["guideline_unread"]:
         return None
     found = hidden.instead_of(found, project=project, user=user, rates=rates, after=current.pk)

@@ -51,7 +51,7 @@ def next_slot(*, project: Project, user: User, kind: str) -> Slot | None:
     elif held is not None:
         slot = _slot(held, project)
         if kind == "rank" and wrote_for(user=user, prompt_id=slot.item.prompt_id):
-            release(slot)
+            give_back(slot)
         elif held["alive"]:
             return _renewed(slot, project)
         else:
@@ -181,7 +181,9 @@ def lock_held(*, slot_id: int, user: User, lease_token: uuid.UUID, project: Proj
     found = prepared.row(statements.LOCK_HELD, {"slot": slot_id, "user": user.pk, "token": lease_token})
     if found is None:
         raise LeaseLost
-    return _slot(found, project)
+    slot = _slot(found, project)
+    slot.review_rules = found["review_rules"]
+    return slot
 
 
 @transaction.atomic
@@ -203,20 +205,43 @@ _FREED = {
     "ranking_form": None,
     "is_ahead": False,
 }
+# Returned work stays its author's.
+_RETURNED = {
+    "state": Slot.State.RETURNED,
+    "lease_token": None,
+    "leased_at": None,
+    "lease_expires_at": None,
+    "is_ahead": False,
+}
+
+
+def give_back(slot: Slot) -> None:
+    """Lets somebody else do it: opens the slot, or another one where this person's work was returned to them.
+
+    The caller holds its row lock.
+    """
+    if slot.review_id is None:
+        release(slot)
+    else:
+        from labeling.review import returning  # it needs lock_person
+
+        returning.give_up(slot)
 
 
 def release(slot: Slot) -> None:
     """Opens the slot again, or withdraws it: a hidden check, or one of an item that was withdrawn meanwhile.
 
-    The caller holds its row lock.
+    Work that was returned to its author stays theirs. The caller holds the slot's row lock.
     """
     if slot.hidden:
         hidden.withdraw(slot)
         return
-    for name, value in _FREED.items():
+    columns = _FREED if slot.review_id is None else _RETURNED
+    for name, value in columns.items():
         setattr(slot, name, value)
-    slot.save(update_fields=list(_FREED))
-    _withdraw_with_item([slot.pk])
+    slot.save(update_fields=list(columns))
+    if slot.review_id is None:
+        _withdraw_with_item([slot.pk])
 
 
 def _withdraw_with_item(slots: list[int]) -> None:
@@ -246,8 +271,10 @@ def free_expired(*, project: Project | None = None) -> int:
         )
         if project is not None:
             expired = expired.filter(project=project)
-        freed = list(expired.values_list("pk", flat=True)[:1000])
-        if freed:
-            Slot.objects.filter(pk__in=freed).update(**_FREED)
-            _withdraw_with_item(freed)
-        return len(freed)
+        rows = list(expired.values_list("pk", "review")[:1000])
+        if opened := [pk for pk, review in rows if review is None]:
+            Slot.objects.filter(pk__in=opened).update(**_FREED)
+            _withdraw_with_item(opened)
+        if back := [pk for pk, review in rows if review is not None]:
+            Slot.objects.filter(pk__in=back).update(**_RETURNED)
+        return len(opened)

@@ -15,6 +15,7 @@ from labeling import earnings
 from labeling.export import annotator, plain
 from labeling.models import Demonstration, QualityReport, Ranking
 from labeling.quality import showing_checks
+from labeling.review import numbers as review_numbers
 
 # Fewer comparisons with others say too little about a person to be shown to them.
 ENOUGH_COMPARISONS = 20
@@ -30,8 +31,8 @@ class Median(Aggregate):
 
 
 def statistics(project: Project, users: Iterable[User]) -> dict[int, dict[str, Any]]:
-    """By user: `rank` and `write`, each {today, week, all, seconds}, and `agreement`, `gold` and `consistency` (Shares
-    as JSON) or None.
+    """By user: `rank` and `write`, each {today, week, all, seconds}, `agreement`, `gold` and `consistency` (Shares as
+    JSON) or None, and what review.numbers says.
 
     Beside those, over both kinds: `retracted` labels, `active` seconds in use of all labels, and `last`, the newest
     label's moment. The others count standing labels only; today begins at midnight in the server's time zone, a week
@@ -85,6 +86,8 @@ def statistics(project: Project, users: Iterable[User]) -> dict[int, dict[str, A
         for person, scores in showing_checks.scores(report.body).items():
             if person in found:
                 found[person] |= {key: scores[key] for key in CHECKS if scores[key]}
+    for pk, reviewed in review_numbers.of_people(project, chosen).items():
+        found[pk] |= reviewed
     return found
 
 
@@ -129,9 +132,10 @@ def members_csv(project: Project, *, sort: str = "name") -> str:
     header += [f"{kind}_{column}" for kind in ("rankings", "demonstrations") for column in columns]
     header += ["agreement", "agreement_low", "agreement_high", "comparisons_with_others"]
     header += [f"{check}{part}" for check in CHECKS for part in ("", "_low", "_high", "_pairs")]
+    header += ["first_pass", "first_pass_low", "first_pass_high", "reviewed", "reviews_made"]
     rows.writerow([*header, "retracted", "active_seconds", "earned", "balance", "last_seen"])
     for row in member_rows(project, sort=sort):
-        member, share = row["member"], row["agreement"] or {}
+        member, share, passed = row["member"], row["agreement"] or {}, row["first_pass"] or {}
         counted = [row[kind][column] for kind in ("rank", "write") for column in ("today", "week", "all", "seconds")]
         rows.writerow(
             [
@@ -143,6 +147,8 @@ def members_csv(project: Project, *, sort: str = "name") -> str:
                 *("" if value is None else value for value in counted),
                 *(share.get(key, "") for key in ("value", "low", "high", "n")),
                 *((row[check] or {}).get(key, "") for check in CHECKS for key in ("value", "low", "high", "n")),
+                *(passed.get(key, "") for key in ("value", "low", "high", "n")),
+                row["reviews"],
                 row["retracted"],
                 row["active"],
                 *("; ".join(f"{each[key]} {each['currency']}" for each in row["money"]) for key in ("all", "balance")),

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from django.db.models import Count, F, Q, QuerySet
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -11,6 +11,7 @@ from hone.accounts.models import Project, User
 from labeling import settling
 from labeling.models import Category, Comparison, Demonstration, Prompt, Ranking, Slot
 from labeling.models.prompts import WANTED_PERCENT
+from labeling.review.exporting import settled
 
 
 def counts(project: Project) -> dict[str, int]:
@@ -112,11 +113,14 @@ def _done_today(user: User) -> QuerySet[Slot]:
 
 def batch_progress(batch_id: int) -> dict[str, int]:
     """Slots of a batch: total, submitted, submitted by scripts, and `open`: submitted, but the author may take the
-    label back (labeling.settling). No withdrawn ones, none of retracted labels, no hidden checks.
+    label back (labeling.settling).
+
+    No withdrawn ones, none of retracted labels, no hidden checks; but work that was returned to its author is still to
+    come.
     """
+    past = Q(state=Slot.State.SUBMITTED) & ~_has_label(retraction=None) & _has_label(retraction__isnull=False)
     own = Slot.objects.filter(item__batch_id=batch_id, hidden="").exclude(state=Slot.State.WITHDRAWN)
-    slots = own.filter(ranking__retraction=None, demonstration__retraction=None)
-    return slots.aggregate(
+    return own.exclude(past).aggregate(
         total=Count("id"),
         submitted=Count("id", filter=Q(state="submitted")),
         simulated=Count("id", filter=Q(state="submitted", holder__is_simulated=True)),
@@ -124,10 +128,17 @@ def batch_progress(batch_id: int) -> dict[str, int]:
     )
 
 
+def _has_label(**which: Any) -> Any:
+    """Whether a slot has such a label."""
+    of_slot = [model._default_manager.filter(slot=OuterRef("pk"), **which) for model in (Ranking, Demonstration)]
+    return Exists(of_slot[0]) | Exists(of_slot[1])
+
+
 def comparison_rows(*, project: Project, include_simulated: bool) -> Any:
     """The standing comparisons of a project, oldest first, with just what an export line needs."""
-    rows = settling.final(Comparison.objects.filter(retraction=None), project=project, by="ranking__slot")
-    rows = rows.filter(project=project)
+    standing = Comparison.objects.filter(project=project, retraction=None)
+    rows = settling.final(standing, project=project, by="ranking__slot")
+    rows = settled(rows, project=project, label="ranking__")
     if not include_simulated:
         rows = rows.filter(simulated=False)
     return rows.order_by("id").values(

@@ -17,7 +17,7 @@ from hone import prepared
 from hone.accounts.models import Project, User
 from hone.audit.models import record
 from labeling import checks, comparisons, ranking_answers, statements, verdicts
-from labeling.assignment import LeaseLost, lock_held, lock_person, move_up, release, wrote_for
+from labeling.assignment import LeaseLost, give_back, lock_held, lock_person, move_up, wrote_for
 from labeling.checks import duplicates
 from labeling.messages import MessagesError, check_messages, clean_json, clean_text, content_hash
 from labeling.models import (
@@ -30,6 +30,7 @@ from labeling.models import (
     SkipReason,
     Slot,
 )
+from labeling.review import drawing, returning
 
 LETTERS = string.ascii_uppercase
 NOTE_CHARS = 2000
@@ -91,6 +92,7 @@ def submit(
                 "open_for": open_for,
             }
             [closed] = prepared.rows(statements.CLOSE, closing)
+            drawing.enter(slot=locked, label=label)
             record(f"{locked.kind}.submitted", label, actor=user, slot=slot_id)
     except LeaseLost:
         # The same request may have been sent before, or twice at once: the second waited for the first one's lock.
@@ -173,7 +175,12 @@ def _write_demonstration(*, slot: Slot, user: User, client_key: uuid.UUID, answe
     except MessagesError as error:
         field = "messages" if error.index is None else f"messages.{error.index}.content"
         raise Invalid(**{field: error.at_field}) from error
-    findings = checks.run(project=slot.project, messages=messages, given=len(prompt.messages) if prompt else 0)
+    findings = checks.run(
+        project=slot.project,
+        messages=messages,
+        given=len(prompt.messages) if prompt else 0,
+        own=returning.own_prompts(slot),
+    )
     _refuse_blocked(findings)
     if prompt is None:
         prompt = _own_prompt(slot=slot, user=user, messages=messages, answer=answer)
@@ -358,6 +365,6 @@ def skip(*, slot_id: int, user: User, lease_token: uuid.UUID, reason: str, note:
     )
     if not slot.is_ahead:
         move_up(slot)
-    release(slot)
+    give_back(slot)
     record("item.skipped", slot.item, actor=user, reason=reason)
     return skipped

@@ -105,11 +105,37 @@ def retract(
     return made
 
 
+def take_back(*, label: Demonstration | Ranking, cause: Retraction.Cause, reason: str, actor: User) -> Retraction:
+    """Takes back one label because of its review, for good. The caller holds its author's lock."""
+    is_ranking = isinstance(label, Ranking)
+    made = Retraction.objects.create(
+        project_id=label.project_id,
+        author_id=label.author_id,
+        cause=cause,
+        reason=reason[:REASON_CHARS],
+        demonstrations=int(not is_ranking),
+        rankings=int(is_ranking),
+        made_by=actor,
+    )
+    label.retraction = made
+    label.save(update_fields=["retraction"])
+    if isinstance(label, Ranking):
+        made.comparisons = Comparison.objects.filter(ranking=label).update(retraction=made)
+        made.save(update_fields=["comparisons"])
+    return made
+
+
+def ask_again(retraction: Retraction) -> None:
+    """Opens one more slot for each of its labels; their authors hold the old ones, and are never handed the new."""
+    retraction.slots_opened = _open_again(retraction)
+    retraction.save(update_fields=["slots_opened"])
+
+
 @transaction.atomic
 def undo(*, retraction: Retraction, actor: User) -> None:
     """Puts the labels back, and closes the places that were opened for them and that nobody took yet.
 
-    Raises AlreadyUndone.
+    Raises AlreadyUndone. A reviewer's verdict is none to be undone.
     """
     found = Retraction.objects.select_for_update().get(pk=retraction.pk)
     if found.undone_at is not None:

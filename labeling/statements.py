@@ -24,7 +24,7 @@ NEWEST = """LEFT JOIN LATERAL (
   ) AS guideline ON true"""
 COLUMNS = """slot.id, slot.item_id, slot.project_id, slot.kind, slot.priority, slot.draw, slot.index, slot.holder_id,
        slot.lease_token, slot.leased_at, slot.lease_expires_at, slot.order_shown, slot.ranking_form,
-       slot.is_ahead, slot.hidden, slot.guideline_id AS guideline_shown"""
+       slot.is_ahead, slot.hidden, slot.review_id, slot.guideline_id AS guideline_shown"""
 
 # Whether the newest version asks for a reading that the person has not confirmed: a minor change asks for none, and
 # any version since the last that was not minor will do.
@@ -40,14 +40,15 @@ _UNREAD = """, %(confirm)s::boolean AND guideline.id IS NOT NULL AND NOT EXISTS 
 
 LOCK_PERSON = "SELECT id FROM accounts_user WHERE id = %(user)s FOR NO KEY UPDATE"
 
-# The slot that the person has in hand, a live lease before one that has run out and that nobody took meanwhile; the
-# one that waits behind it only where there is no other.
+# The slot that the person has in hand: a live lease, then one that has run out and that nobody took meanwhile, then
+# work that a reviewer returned; the one that waits behind it only where there is no other.
 HELD = f"""
 WITH chosen AS MATERIALIZED (
-  SELECT {COLUMNS}, slot.lease_expires_at > statement_timestamp() AS alive
+  SELECT {COLUMNS}, slot.state = 'leased' AND slot.lease_expires_at > statement_timestamp() AS alive
     FROM labeling_slot AS slot
-   WHERE slot.holder_id = %(user)s AND slot.project_id = %(project)s AND slot.kind = %(kind)s AND slot.state = 'leased'
-   ORDER BY slot.is_ahead, alive DESC, slot.leased_at LIMIT 1 FOR UPDATE
+   WHERE slot.holder_id = %(user)s AND slot.project_id = %(project)s AND slot.kind = %(kind)s
+     AND slot.state IN ('leased', 'returned')
+   ORDER BY slot.is_ahead, alive DESC, slot.state, slot.leased_at, slot.review_id LIMIT 1 FOR UPDATE
 )
 {WORK.format(more="")} {_SHOWN}
 """
@@ -67,7 +68,9 @@ LOCK_HELD = f"""
 WITH chosen AS MATERIALIZED (
   SELECT {COLUMNS}, true AS alive, ceil(extract(epoch FROM statement_timestamp() - least(slot.leased_at,
            (SELECT begun_at FROM labeling_draft WHERE item_id = slot.item_id AND author_id = slot.holder_id)
-         )))::int AS can_have_passed
+         )))::int AS can_have_passed,
+         (SELECT row_to_json(rules) FROM labeling_reviewrules AS rules
+           WHERE rules.project_id = slot.project_id) AS review_rules
     FROM labeling_slot AS slot
    WHERE slot.id = %(slot)s AND slot.holder_id = %(user)s AND slot.lease_token = %(token)s AND slot.state = 'leased'
      AND slot.lease_expires_at > statement_timestamp()
@@ -259,7 +262,7 @@ CLOSE = f"""
 WITH dropped AS (DELETE FROM labeling_draft WHERE item_id = %(item)s AND author_id = %(user)s),
 next AS ({MOVE_UP})
 UPDATE labeling_slot
-   SET state = 'submitted', submitted_at = statement_timestamp(), is_ahead = false,
+   SET state = 'submitted', submitted_at = statement_timestamp(), is_ahead = false, review_id = NULL,
        final_at = statement_timestamp() + %(open_for)s::float * interval '1 second'
  WHERE id = %(slot)s
 RETURNING (SELECT id FROM next) AS next

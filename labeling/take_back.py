@@ -17,7 +17,7 @@ from hone.accounts.models import Project, User
 from hone.audit.models import record
 from labeling import ahead, settling
 from labeling.assignment import lock_held, lock_person
-from labeling.models import Demonstration, Draft, Prompt, Ranking, Slot
+from labeling.models import Demonstration, Draft, Prompt, Ranking, Review, Slot
 from labeling.responses import LETTERS
 
 
@@ -79,6 +79,8 @@ def _label(slot: Slot, client_key: uuid.UUID) -> Demonstration | Ranking | None:
 def _remove(label: Demonstration | Ranking, *, slot: Slot, user: User) -> None:
     """The label with a ranking's comparisons, and the prompt that was written with it if nobody else uses it."""
     prompt = label.prompt
+    # A first review that nobody has begun goes with it; a correction that a reviewer waits for is in use.
+    Review.objects.filter(slot=slot, state=Review.State.WAITING, round=1, **_review_of(label)).delete()
     label.delete()
     if slot.kind == "rank" or prompt.author_id != user.pk:
         return
@@ -88,6 +90,10 @@ def _remove(label: Demonstration | Ranking, *, slot: Slot, user: User) -> None:
     used = Demonstration.objects.filter(prompt=locked).exists() or locked.items.exists()
     if item_asked_for_it and not used:
         locked.delete()
+
+
+def _review_of(label: Demonstration | Ranking) -> dict[str, Any]:
+    return {"ranking": label} if isinstance(label, Ranking) else {"demonstration": label}
 
 
 def _lease_again(slot: Slot, token: uuid.UUID, project: Project) -> None:

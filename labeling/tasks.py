@@ -6,11 +6,13 @@ from labeling import booking
 from labeling.assignment import free_expired
 from labeling.checks import duplicates
 from labeling.quality import measuring
+from labeling.review import queue
 
 
 @shared_task
 def free_expired_leases() -> None:
     free_expired()
+    queue.free_expired()
 
 
 @shared_task

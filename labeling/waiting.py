@@ -62,7 +62,7 @@ def _held(user: User) -> models.QuerySet[Slot]:
 
 
 def _in_hand(user: User) -> models.QuerySet[Slot]:
-    return Slot.objects.filter(holder=user, state=Slot.State.LEASED)
+    return Slot.objects.filter(holder=user, state__in=[Slot.State.LEASED, Slot.State.RETURNED])
 
 
 def _shown(number: int) -> int | str:

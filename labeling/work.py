@@ -8,6 +8,7 @@ from hone.markdown import render
 from labeling import guidelines, identity, statements
 from labeling.models import Draft, Slot, WritingRules
 from labeling.responses import LETTERS
+from labeling.review import showing
 
 
 def payload(*, slot: Slot, user: User) -> dict[str, Any]:
@@ -15,6 +16,7 @@ def payload(*, slot: Slot, user: User) -> dict[str, Any]:
     project, item, guideline = slot.project, slot.item, slot.guideline
     saved = prepared.row(statements.DRAFT, {"item": item.pk, "user": user.pk})
     draft = prepared.instance(Draft, saved) if saved else None
+    back = showing.returned(slot)
     return {
         "slot": slot.pk,
         "kind": slot.kind,
@@ -33,9 +35,10 @@ def payload(*, slot: Slot, user: User) -> dict[str, Any]:
         "by_strength": bool(slot.ranking_form and slot.ranking_form["strength"] and len(slot.order_shown or []) == 2),
         "guideline": guideline
         and {"number": guideline.number, "title": guideline.title, "html": guidelines.html_of(guideline)},
-        "draft": draft.content if draft else None,
+        "draft": draft.content if draft else back and back["content"],
         "draft_saved_at": draft.saved_at.isoformat() if draft else None,
         "limits": _limits(slot),
+        "returned": back and {key: value for key, value in back.items() if key != "content"},
     }
 
 

@@ -9,7 +9,16 @@ from hone.accounts.models import Membership, Project, User
 from labeling import guidelines
 from labeling.batches import NewItem, open_batch
 from labeling.messages import content_hash
-from labeling.models import Batch, Guideline, Prompt, Ranking, Slot
+from labeling.models import (
+    Batch,
+    Demonstration,
+    Guideline,
+    Prompt,
+    Ranking,
+    Review,
+    ReviewRules,
+    Slot,
+)
 from training.models import Checkpoint, Run, Snapshot
 
 _number = itertools.count(1)
@@ -82,6 +91,54 @@ def make_ranking(
     )
     assert isinstance(done.label, Ranking)
     return done.label
+
+
+def make_demonstration(user: User, project: Project, text: str = "Because.", **answer: Any) -> Demonstration:
+    """A response submitted through the whole way, on an item of its own."""
+    make_batch(project, "write")
+    return write_next(user, project, text, **answer)
+
+
+def write_next(user: User, project: Project, text: str, **answer: Any) -> Demonstration:
+    """The next item to write, submitted with this response."""
+    from labeling import assignment, responses
+
+    slot = assignment.next_slot(project=project, user=user, kind="write")
+    assert slot is not None and slot.lease_token is not None and slot.item.prompt is not None
+    turns = [*slot.item.prompt.messages, {"role": "assistant", "content": text}]
+    done = responses.submit(
+        slot_id=slot.pk,
+        user=user,
+        lease_token=slot.lease_token,
+        client_key=uuid.uuid4(),
+        answer={"messages": turns, **answer},
+    )
+    assert isinstance(done.label, Demonstration)
+    return done.label
+
+
+def make_review(user: User, project: Project, reviewer: User, text: str = "Because.") -> Review:
+    """A demonstration of the user's that this reviewer has in hand; the project reviews all."""
+    from labeling.review import queue
+
+    ReviewRules.objects.update_or_create(
+        project=project, defaults={"demonstrations_percent": 100, "rankings_percent": 100}
+    )
+    made = make_demonstration(user, project, text)
+    found = queue.next_review(project=project, user=reviewer)
+    assert found is not None and found.demonstration == made
+    return found
+
+
+def give_verdict(review: Review, reviewer: User, verdict: str, **more: Any) -> Review:
+    from labeling.review import deciding
+
+    assert review.lease_token is not None
+    more = {"reason": "wrong", **more} if verdict == "reject" else more
+    if verdict == "return":
+        more = {"remark": "Please look again.", **more}
+    done = deciding.decide(review_id=review.pk, user=reviewer, lease_token=review.lease_token, verdict=verdict, **more)
+    return done.review
 
 
 def make_checkpoint(path: Path | str = "/nowhere", **fields: Any) -> Checkpoint:

@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 
 from hone.accounts.models import Project
 from labeling.models import Completion, Demonstration, Prompt, Ranking
+from labeling.review.exporting import settled
 from training import rounds
 from training.forms import TRAINERS, RoundForm
 from training.models import Stage
@@ -79,8 +80,8 @@ def _data(project: Project, values: dict[str, Any], k: int) -> dict[Stage.Kind, 
     labels: dict[str, Any] = {"project": project, "retraction": None}
     if not values.get("include_simulated"):
         labels["simulated"] = False
-    demonstrations = Demonstration.objects.filter(**labels)
-    rankings = Ranking.objects.orders().filter(**labels)
+    demonstrations = settled(Demonstration.objects.filter(**labels), project=project)
+    rankings = settled(Ranking.objects.orders().filter(**labels), project=project)
     prompt_bytes = Prompt.objects.filter(project=project).aggregate(n=_bytes("messages"))["n"]
     demonstration_bytes = demonstrations.aggregate(n=_bytes("messages"))["n"] or prompt_bytes * 2
     answer_bytes = Completion.objects.filter(item__project=project).aggregate(n=_bytes("text"))["n"]

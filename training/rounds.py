@@ -273,7 +273,7 @@ def prompts_to_write(project: Project) -> QuerySet[Prompt]:
     standing = Demonstration.objects.filter(prompt=OuterRef("pk"), retraction=None)
     return (
         project.prompts.filter(~Exists(standing))
-        .exclude(items__kind="write", items__slots__state__in=["open", "leased"])
+        .exclude(items__kind="write", items__slots__state__in=["open", "leased", "returned"])
         .order_by("id")
     )
 

@@ -18,6 +18,7 @@ from labeling import settling
 from labeling.comparisons import ranks
 from labeling.export import annotator
 from labeling.models import Comparison, Completion, Demonstration, Prompt, Ranking
+from labeling.review.exporting import settled
 from training.models import Snapshot
 from training.records import (
     DemonstrationRow,
@@ -174,8 +175,8 @@ def freeze_prompts(*, project: Project, prompts: Iterable[Prompt]) -> Snapshot:
 
 
 def _labels(labels: QuerySet[Any], *, project: Project, include_simulated: bool) -> QuerySet[Any]:
-    labels = settling.final(labels, project=project)
-    labels = labels.filter(project=project, retraction=None).select_related("prompt", "guideline").order_by("id")
+    labels = settling.final(labels.filter(project=project, retraction=None), project=project)
+    labels = settled(labels, project=project).select_related("prompt", "guideline").order_by("id")
     return labels if include_simulated else labels.filter(simulated=False)
 
 

@@ -20,6 +20,7 @@ from labeling import importing, queries
 from labeling.api import serializers
 from labeling.export import FORMATS, comparison_lines
 from labeling.models import Demonstration, Guideline, Prompt
+from labeling.review.exporting import settled
 
 INCLUDE_SIMULATED = OpenApiParameter(
     "include_simulated",
@@ -91,7 +92,8 @@ class DemonstrationList(_OfProject, generics.ListAPIView):
     def get_queryset(self) -> QuerySet[Demonstration]:
         if getattr(self, "swagger_fake_view", False):
             return Demonstration.objects.none()
-        rows = Demonstration.objects.filter(project=self.project(), retraction=None)
+        project = self.project()
+        rows = settled(Demonstration.objects.filter(project=project, retraction=None), project=project)
         return rows if flag(self.request, "include_simulated") else rows.filter(simulated=False)
 
 

@@ -6,7 +6,7 @@ from rest_framework.validators import ProhibitSurrogateCharactersValidator
 
 from hone.accounts.models import Project
 from labeling.export import annotator
-from labeling.models import Demonstration, Guideline, Prompt, SkipReason, Verdict
+from labeling.models import Demonstration, Guideline, Prompt, Review, SkipReason, Verdict
 
 
 class ProjectSerializer(serializers.ModelSerializer):
@@ -243,6 +243,44 @@ class ShownRankingFormSerializer(serializers.Serializer):
     reason = serializers.ChoiceField(choices=["off", "optional", "required"])
 
 
+class ReviewCommentSerializer(serializers.Serializer):
+    number = serializers.IntegerField(help_text="from 1")
+    message = serializers.IntegerField(allow_null=True, help_text="write: which message of the conversation, from 0")
+    answer = serializers.CharField(allow_null=True, help_text="rank: the answer's letter")
+    start = serializers.IntegerField(help_text="of its span in that text, in code points")
+    end = serializers.IntegerField()
+    quote = serializers.CharField(help_text="what stands there")
+    body = serializers.CharField()
+
+
+class VerdictSerializer(serializers.Serializer):
+    review = serializers.IntegerField()
+    state = serializers.ChoiceField(choices=Review.State.choices)
+    state_label = serializers.CharField()
+    remark = serializers.CharField()
+    reason = serializers.CharField(help_text="of a rejection, in words")
+    decided_at = serializers.DateTimeField(allow_null=True)
+    comments = ReviewCommentSerializer(many=True)
+
+
+class PieceSerializer(serializers.Serializer):
+    text = serializers.CharField()
+    numbers = serializers.ListField(child=serializers.IntegerField(), help_text="of the comments about it")
+
+
+class CutTextSerializer(serializers.Serializer):
+    message = serializers.IntegerField(allow_null=True)
+    answer = serializers.CharField(allow_null=True)
+    role = serializers.CharField(allow_null=True)
+    pieces = PieceSerializer(many=True)
+    comments = ReviewCommentSerializer(many=True)
+
+
+class ReturnedSerializer(VerdictSerializer):
+    texts = CutTextSerializer(many=True, help_text="what was submitted, cut where comments begin and end")
+    commented = CutTextSerializer(many=True, help_text="those that have comments")
+
+
 class WorkSerializer(serializers.Serializer):
     """A leased slot, as labeling.work.payload describes it."""
 
@@ -260,6 +298,7 @@ class WorkSerializer(serializers.Serializer):
     draft = serializers.DictField(allow_null=True)
     draft_saved_at = serializers.DateTimeField(allow_null=True)
     limits = LimitsSerializer()
+    returned = ReturnedSerializer(allow_null=True, help_text="what a reviewer said; null: this is new work")
 
 
 class RenewedSerializer(serializers.Serializer):

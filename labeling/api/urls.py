@@ -1,6 +1,6 @@
 from django.urls import path
 
-from labeling.api import data, ledger, quality, reading, work
+from labeling.api import data, ledger, quality, reading, review, work
 
 urlpatterns = [
     path("projects/", data.ProjectList.as_view(), name="projects"),
@@ -16,6 +16,11 @@ urlpatterns = [
     path("projects/<slug:slug>/quality/", quality.QualityView.as_view(), name="quality"),
     path("projects/<slug:slug>/ledger/", ledger.LedgerView.as_view(), name="ledger"),
     path("projects/<slug:slug>/ledger/mine/", ledger.OwnLedgerView.as_view(), name="ledger-mine"),
+    path("projects/<slug:slug>/reviews/", review.ReviewList.as_view(), name="reviews"),
+    path("projects/<slug:slug>/reviews/next/", review.NextView.as_view(), name="review-next"),
+    path("reviews/<int:review_id>/renew/", review.RenewView.as_view(), name="review-renew"),
+    path("reviews/<int:review_id>/draft/", review.DraftView.as_view(), name="review-draft"),
+    path("reviews/<int:review_id>/decide/", review.DecideView.as_view(), name="review-decide"),
     path("projects/<slug:slug>/work/<str:kind>/next/", work.NextView.as_view(), name="work-next"),
     path("work/<int:slot_id>/renew/", work.RenewView.as_view(), name="work-renew"),
     path("work/<int:slot_id>/draft/", work.DraftView.as_view(), name="work-draft"),

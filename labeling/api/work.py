@@ -20,6 +20,7 @@ from labeling.api import serializers
 from labeling.api.reading import GuidelineUnreadSerializer, guideline_unread
 from labeling.messages import clean_text
 from labeling.models import Slot
+from labeling.review import returning
 from labeling.take_back import NotTakenBack, take_back
 from labeling.work import payload
 
@@ -155,7 +156,12 @@ class CheckView(Checked):
             for turn in self.read(request)["messages"]
         ]
         prompt = slot.item.prompt
-        found = checks.run(project=project, messages=messages, given=len(prompt.messages) if prompt else 0)
+        found = checks.run(
+            project=project,
+            messages=messages,
+            given=len(prompt.messages) if prompt else 0,
+            own=returning.own_prompts(slot),
+        )
         return Response({"findings": checks.shown(found)})
 
 

@@ -1,5 +1,6 @@
 """What a project's rules say about a demonstration, live while it is written and again when it is submitted."""
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -13,8 +14,16 @@ from labeling.models.writing_rules import Action
 __all__ = ["Finding", "run", "shown"]
 
 
-def run(*, project: Project, messages: Messages, given: int = 0, rules: WritingRules | None = None) -> list[Finding]:
-    """Findings in a conversation, in its order. The first `given` messages, which others wrote, are not judged.
+def run(
+    *,
+    project: Project,
+    messages: Messages,
+    given: int = 0,
+    rules: WritingRules | None = None,
+    own: Collection[int] = (),
+) -> list[Finding]:
+    """Findings in a conversation, in its order. The first `given` messages, which others wrote, are not judged, and
+    the prompts `own` are not looked at as earlier ones: the conversation is a correction of theirs.
 
     The conversation may be unfinished: an empty turn has no finding. Texts longer than the project's limit, which are
     refused anyway, are read as far as the limit.
@@ -29,7 +38,9 @@ def run(*, project: Project, messages: Messages, given: int = 0, rules: WritingR
             found += [_at(finding, index) for finding in _of_turn(rules, texts, index)]
     prompt = _until_answer(texts)
     if rules.duplicates != Action.OFF and not given and prompt:
-        alike = duplicates.find(prompt, project_id=project.pk, similarity=rules.similarity, action=rules.duplicates)
+        alike = duplicates.find(
+            prompt, project_id=project.pk, similarity=rules.similarity, action=rules.duplicates, own=own
+        )
         found += [_at(finding, len(prompt) - 1) for finding in alike]
     return sorted(found, key=lambda finding: finding.message)
 

@@ -9,7 +9,7 @@ import hashlib
 import re
 import unicodedata
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -39,23 +39,26 @@ class Alike:
     percent: int
 
 
-def find(prompt: Messages, *, project_id: int, similarity: int, action: str) -> list[Finding]:
+def find(
+    prompt: Messages, *, project_id: int, similarity: int, action: str, own: Collection[int] = ()
+) -> list[Finding]:
     """One finding for the project's prompt that is most like this one, if it is alike enough."""
-    likest = most_alike(prompt, project_id=project_id, similarity=similarity)
+    likest = most_alike(prompt, project_id=project_id, similarity=similarity, own=own)
     if likest is None:
         return []
     sentence = _("An earlier prompt is %(percent)d %% the same.") % {"percent": likest.percent}
     return [Finding("duplicates", action, sentence, prompt=likest.prompt)]
 
 
-def most_alike(prompt: Messages, *, project_id: int, similarity: int) -> Alike | None:
+def most_alike(prompt: Messages, *, project_id: int, similarity: int, own: Collection[int] = ()) -> Alike | None:
     from rapidfuzz import fuzz
 
     text = normalised(prompt)
     best: Alike | None = None
     if len(text) < SHORTEST:
         return None
-    for earlier in Prompt.objects.filter(pk__in=_candidates(bands(text), project_id=project_id)).order_by("id"):
+    candidates = set(_candidates(bands(text), project_id=project_id)).difference(own)
+    for earlier in Prompt.objects.filter(pk__in=candidates).order_by("id"):
         score = fuzz.ratio(text, normalised(earlier.messages), score_cutoff=similarity)
         if score >= similarity and (best is None or int(score) > best.percent):
             best = Alike(earlier.pk, said(earlier.messages), int(score))

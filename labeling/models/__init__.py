@@ -8,6 +8,7 @@ from labeling.models.pay import Ledger, LedgerEntry, PayRate
 from labeling.models.prompts import Category, Prompt
 from labeling.models.quality import QualityReport, Retraction
 from labeling.models.ranking_form import RankingForm
+from labeling.models.review import Review, ReviewComment, ReviewRules
 from labeling.models.work import Batch, Completion, Draft, Hidden, Item, Lane, Skip, SkipReason, Slot
 from labeling.models.writing_rules import PromptBand, WritingRules
 
@@ -36,6 +37,9 @@ __all__ = [
     "Ranking",
     "RankingForm",
     "Retraction",
+    "Review",
+    "ReviewComment",
+    "ReviewRules",
     "Skip",
     "SkipReason",
     "Slot",

@@ -18,6 +18,11 @@ def retraction_field() -> models.ForeignKey:
     )
 
 
+def one_stands(name: str) -> models.UniqueConstraint:
+    """A slot's holder may correct what they submitted: the earlier rows stay, retracted, and one label stands."""
+    return models.UniqueConstraint(fields=["slot"], condition=models.Q(retraction=None), name=name)
+
+
 def retracted_index(name: str) -> models.Index:
     """Of retracted rows alone, which are few: for undoing, and for finding what was trained on them."""
     return models.Index(fields=["retraction"], condition=models.Q(retraction__isnull=False), name=name)
@@ -45,7 +50,14 @@ class Label(models.Model):
 class Demonstration(Label):
     """A conversation whose last turn a person wrote to the spec. Imported ones have no slot."""
 
-    slot = models.OneToOneField(Slot, null=True, blank=True, on_delete=models.PROTECT, related_name="demonstration")
+    slot = models.ForeignKey(
+        Slot,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="demonstrations",
+        related_query_name="demonstration",
+    )
     prompt = models.ForeignKey(Prompt, on_delete=models.PROTECT, related_name="demonstrations")
     messages = models.JSONField(help_text="the prompt's messages, then turns up to the last assistant turn")
     client_key = models.UUIDField(unique=True, null=True, blank=True)
@@ -63,6 +75,7 @@ class Demonstration(Label):
                 condition=models.Q(slot=None) & ~models.Q(content_hash=""),
                 name="demonstration_imported_once",
             ),
+            one_stands("demonstration_one_a_slot"),
         ]
         indexes = [
             models.Index(fields=["project", "simulated", "id"], name="demonstration_export"),
@@ -106,7 +119,7 @@ class Ranking(Label):
     With a verdict there is no order: the person says that the answers cannot be judged (labeling.verdicts).
     """
 
-    slot = models.OneToOneField(Slot, on_delete=models.PROTECT, related_name="ranking")
+    slot = models.ForeignKey(Slot, on_delete=models.PROTECT, related_name="rankings", related_query_name="ranking")
     item = models.ForeignKey(Item, on_delete=models.PROTECT, related_name="rankings")
     prompt = models.ForeignKey(Prompt, on_delete=models.PROTECT, related_name="rankings")
     tiers = models.JSONField(help_text="[[completion index, …], …], best first; all acceptable ones")
@@ -140,6 +153,7 @@ class Ranking(Label):
             models.CheckConstraint(
                 condition=models.Q(strength=None) | models.Q(strength__range=(1, 4)), name="ranking_strength_known"
             ),
+            one_stands("ranking_one_a_slot"),
         ]
         indexes = [
             models.Index(fields=["project", "simulated", "id"], name="ranking_export"),

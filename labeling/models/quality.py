@@ -2,6 +2,7 @@
 
 from django.conf import settings
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 from hone.accounts.models import Project
 
@@ -31,13 +32,20 @@ class QualityReport(models.Model):
 class Retraction(models.Model):
     """A lead took back a person's labels, all or those from a moment on. The labels stay and point here.
 
-    Undone, no label points here any more, and the row remains as what happened.
+    Undone, no label points here any more, and the row remains as what happened. A review that returns or rejects a
+    label takes that one back in the same way, for good.
     """
+
+    class Cause(models.TextChoices):
+        LEAD = "lead", _("retracted")
+        RETURNED = "returned", _("returned by a reviewer")
+        REJECTED = "rejected", _("rejected by a reviewer")
 
     project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="retractions")
     author = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     since = models.DateTimeField(null=True, blank=True)
     reason = models.TextField()
+    cause = models.CharField(max_length=8, choices=Cause, default=Cause.LEAD, db_default=Cause.LEAD)
     demonstrations = models.PositiveIntegerField(default=0)
     rankings = models.PositiveIntegerField(default=0)
     comparisons = models.PositiveIntegerField(default=0)
@@ -56,6 +64,10 @@ class Retraction(models.Model):
                 condition=models.Q(undone_at=None, undone_by=None)
                 | models.Q(undone_at__isnull=False, undone_by__isnull=False),
                 name="retraction_undone_by_somebody",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(cause="lead") | models.Q(cause__in=["returned", "rejected"], undone_at=None),
+                name="retraction_by_review_stays",
             ),
         ]
 

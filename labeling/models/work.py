@@ -142,6 +142,9 @@ class Slot(models.Model):
     """One submission wanted for an item. Exactly N rows an item, so never more than N submissions.
 
     A hidden check is a further row, made for its holder (`labeling.hidden`), which no other person is ever handed.
+
+    returned: a reviewer sent the label back, and it waits for its author without a lease; `review` says which one did,
+    while the author corrects it as well.
     """
 
     class State(models.TextChoices):
@@ -149,6 +152,7 @@ class Slot(models.Model):
         LEASED = "leased", _("Leased")
         SUBMITTED = "submitted", _("Submitted")
         WITHDRAWN = "withdrawn", _("Withdrawn")  # its item was, or it was a hidden check that its holder passed on
+        RETURNED = "returned", _("Returned")
 
     item = models.ForeignKey(Item, on_delete=models.CASCADE, related_name="slots")
     # Copies of the item's columns: the next-item query reads one partial index and no join.
@@ -179,12 +183,17 @@ class Slot(models.Model):
     final_at = models.DateTimeField(
         null=True, blank=True, help_text="until then its author may take the label back; null: final from the start"
     )
+    review = models.ForeignKey(
+        "labeling.Review", null=True, blank=True, on_delete=models.PROTECT, related_name="+", db_index=False
+    )
 
     # Not stored: on a slot that assignment.lock_held read, how many seconds its holder can have worked on it.
     can_have_passed: int | None = None
 
     # Of the project, as labeling.statements read it: which names the page hides; None hides none.
     hidden_names: dict[str, Any] | None = None
+    # Of the project, as statements.LOCK_HELD read it: the columns of its ReviewRules.
+    review_rules: dict[str, Any] | None = None
 
     class Meta:
         ordering = ["id"]
@@ -207,7 +216,9 @@ class Slot(models.Model):
             models.CheckConstraint(
                 name="slot_state_consistent",
                 condition=(
-                    models.Q(state__in=["open", "withdrawn"], holder=None, lease_token=None, submitted_at=None)
+                    models.Q(
+                        state__in=["open", "withdrawn"], holder=None, lease_token=None, submitted_at=None, review=None
+                    )
                     | models.Q(
                         state="leased",
                         holder__isnull=False,
@@ -215,7 +226,14 @@ class Slot(models.Model):
                         lease_expires_at__isnull=False,
                         submitted_at=None,
                     )
-                    | models.Q(state="submitted", holder__isnull=False, submitted_at__isnull=False)
+                    | models.Q(state="submitted", holder__isnull=False, submitted_at__isnull=False, review=None)
+                    | models.Q(
+                        state="returned",
+                        holder__isnull=False,
+                        lease_token=None,
+                        submitted_at=None,
+                        review__isnull=False,
+                    )
                 ),
             ),
             # Open slots are anybody's: a hidden check is leased in the transaction that makes it, or withdrawn.
@@ -232,7 +250,12 @@ class Slot(models.Model):
                 name="slot_next_open",
             ),
             models.Index(fields=["lease_expires_at"], condition=models.Q(state="leased"), name="slot_lease_expiry"),
-            models.Index(fields=["holder", "project", "kind"], condition=models.Q(state="leased"), name="slot_held"),
+            models.Index(
+                fields=["holder", "project", "kind"],
+                condition=models.Q(state__in=["leased", "returned"]),
+                name="slot_in_hand",
+            ),
+            models.Index(fields=["review"], condition=models.Q(review__isnull=False), name="slot_corrected"),
             models.Index(fields=["holder", "submitted_at"], condition=models.Q(state="submitted"), name="slot_done"),
             models.Index(fields=["project", "kind"], condition=models.Q(is_ahead=True), name="slot_ahead"),
             models.Index(fields=["project", "final_at"], condition=models.Q(final_at__isnull=False), name="slot_final"),

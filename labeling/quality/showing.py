@@ -5,7 +5,8 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from hone.accounts.models import User
-from labeling.models import Category
+from labeling.models import Category, Ranking
+from labeling.responses import LETTERS
 
 # Ouyang et al. 2022, section 3.4: how often InstructGPT's labelers agreed with each other, and the error of that.
 PUBLISHED, PUBLISHED_ERROR = 0.726, 0.015
@@ -104,3 +105,20 @@ def matrix(body: dict[str, Any], users: dict[int, User]) -> dict[str, Any] | Non
     ]
     left_out = len(body["habits"]) - len(chosen)
     return {"users": [users.get(p) for p in chosen], "rows": rows, "left_out": left_out}
+
+
+def order_of(ranking: Ranking) -> dict[str, Any]:
+    """The ranking in the letters that its author saw, "B > A = C", and its answers from best to worst."""
+    letter = dict(zip(ranking.order_shown, LETTERS, strict=False))
+    texts = {completion.index: completion.text for completion in ranking.item.completions.all()}
+    tiers = [*ranking.tiers, *([ranking.unacceptable] if ranking.unacceptable else [])]
+    if ranking.verdict:  # no order; the answers as they were shown
+        tiers = [ranking.order_shown]
+    answers = [
+        {"letter": letter.get(index, "?"), "text": texts.get(index, ""), "is_bad": index in ranking.unacceptable}
+        for tier in tiers
+        for index in tier
+    ]
+    order = " > ".join(" = ".join(letter.get(index, "?") for index in tier) for tier in ranking.tiers)
+    bad = " ".join(letter.get(index, "?") for index in ranking.unacceptable)
+    return {"order": order, "bad": bad, "answers": answers}

@@ -8,6 +8,7 @@ from django.shortcuts import render
 from hone.accounts import access
 from hone.accounts.models import Membership, Project, User
 from labeling import guidelines, queries, waiting
+from labeling.review import listing
 
 PROJECTS_A_PAGE = 50
 ROLE_LABELS = dict(Membership.Role.choices)
@@ -27,8 +28,11 @@ def home(request: HttpRequest) -> HttpResponse:
     # Page.object_list is a slice, which the counts could not be added to.
     shown = Project.objects.filter(pk__in=[found.pk for found in page])
     roles = access.roles_in(user, shown)
+    overview = waiting.overview(shown, user=user)
+    reviewing = listing.waiting_for(user, {row["project"]: roles.get(row["project"].pk) for row in overview})
     projects = [
-        {**row, "role": ROLE_LABELS.get(roles.get(row["project"].pk, ""))} for row in waiting.overview(shown, user=user)
+        {**row, **reviewing[row["project"].pk], "role": ROLE_LABELS.get(roles.get(row["project"].pk, ""))}
+        for row in overview
     ]
     return render(request, "hone/home.html", {"projects": projects, "page_obj": page})
 
@@ -43,6 +47,7 @@ def project(request: HttpRequest, slug: str) -> HttpResponse:
     [mine] = waiting.overview(Project.objects.filter(pk=found.pk), user=user)
     context = {
         **mine,
+        **listing.waiting_for(user, {found: role})[found.pk],
         "project": found,
         "role": role,
         "role_label": ROLE_LABELS.get(role or ""),

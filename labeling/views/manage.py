@@ -1,6 +1,7 @@
 """The managers' pages: spec, prompts, import, members, data."""
 
 import json
+from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -156,7 +157,7 @@ def members(request: HttpRequest, slug: str) -> HttpResponse:
     rows = [
         {
             **row,
-            **{key: showing.bar(row[key]) for key in ("agreement", "gold", "consistency")},
+            **_bars(row),
             "tags": _tags_form(tags, row["member"]),
         }
         for row in people.member_rows(project, sort=sort)
@@ -177,6 +178,10 @@ def _tags_form(sent: MemberTagsForm, member: Membership) -> MemberTagsForm:
         return sent
     kept = {"member": member.pk, "languages": ", ".join(member.languages), "skills": ", ".join(member.skills)}
     return MemberTagsForm(initial=kept, project=member.project, auto_id=f"tags-{member.pk}-%s")
+
+
+def _bars(numbers: dict[str, Any]) -> dict[str, Any]:
+    return {name: showing.bar(numbers[name]) for name in ("agreement", "first_pass", "gold", "consistency")}
 
 
 @login_required

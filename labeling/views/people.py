@@ -8,6 +8,7 @@ from django.shortcuts import render
 from hone.accounts import access
 from labeling import earnings, lanes, own_work, pay, people
 from labeling.quality import showing
+from labeling.review import listing
 from labeling.views import signed_in
 
 ENTRIES_A_PAGE = 20
@@ -35,6 +36,9 @@ def me(request: HttpRequest, slug: str) -> HttpResponse:
         "rate": pay.rate_of(project, user),
         "money": earnings.of_person(project, user),
         "page_obj": entries,
+        "numbers": numbers,
+        "first_pass": showing.bar(numbers["first_pass"]),
+        "sent_back": listing.sent_back(project, user),
     }
     return render(request, "labeling/me.html", context)
 

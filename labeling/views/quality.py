@@ -20,7 +20,7 @@ from hone.accounts.models import Project, User
 from labeling import earnings, retraction, verdicts
 from labeling.models import Completion, Demonstration, Item, Ranking, Retraction
 from labeling.quality import measuring, showing, showing_checks
-from labeling.responses import LETTERS
+from labeling.review import numbers
 from labeling.views import signed_in
 
 LABELS_A_PAGE = 20
@@ -136,7 +136,7 @@ def restore(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     """Undoes a retraction. Managers."""
     user = signed_in(request)
     project = access.project_for(user, slug, roles=access.MANAGERS)
-    found = get_object_or_404(Retraction, pk=pk, project=project)
+    found = get_object_or_404(Retraction, pk=pk, project=project, cause=Retraction.Cause.LEAD)
     try:
         retraction.undo(retraction=found, actor=user)
     except retraction.AlreadyUndone:
@@ -165,7 +165,8 @@ def _author(project: Project, pk: int) -> User:
 
 
 def _retractions(project: Project) -> Any:
-    return Retraction.objects.filter(project=project).select_related("author", "made_by", "undone_by")
+    rows = Retraction.objects.filter(project=project, cause=Retraction.Cause.LEAD)
+    return rows.select_related("author", "made_by", "undone_by")
 
 
 def _person_context(request: HttpRequest, user: User, project: Project, author: User) -> dict[str, Any]:
@@ -180,33 +181,19 @@ def _person_context(request: HttpRequest, user: User, project: Project, author: 
     page = Paginator(rows, LABELS_A_PAGE).get_page(request.GET.get("page"))
     report = measuring.report_of(project, include_simulated=author.is_simulated)
     measured = next((row for row in (report.body or {}).get("habits", []) if row["person"] == author.pk), None)
+    reviewed = numbers.of_people(project, [author])[author.pk]
     return {
         **_of_project(user, project),
         "author": author,
         "kind": kind,
         "page_obj": page,
-        "labels": [{"row": row, **(_order(row) if kind == "rank" else {})} for row in page],
+        "labels": [{"row": row, **(showing.order_of(row) if kind == "rank" else {})} for row in page],
         "checked": showing_checks.shown(showing_checks.scores(report.body).get(author.pk)),
         "measured": showing.people([measured], {author.pk: author})[0] if measured else None,
         "report": report,
+        "reviewed": reviewed,
+        "first_pass": showing.bar(reviewed["first_pass"]),
         "retractions": _retractions(project).filter(author=author),
         "form": RetractForm(),
         "is_paid": earnings.is_paid(project),
     }
-
-
-def _order(ranking: Ranking) -> dict[str, Any]:
-    """The ranking in the letters that its author saw, "B > A = C", and its answers from best to worst."""
-    letter = dict(zip(ranking.order_shown, LETTERS, strict=False))
-    texts = {completion.index: completion.text for completion in ranking.item.completions.all()}
-    tiers = [*ranking.tiers, *([ranking.unacceptable] if ranking.unacceptable else [])]
-    if ranking.verdict:  # no order; the answers as they were shown
-        tiers = [ranking.order_shown]
-    answers = [
-        {"letter": letter.get(index, "?"), "text": texts.get(index, ""), "is_bad": index in ranking.unacceptable}
-        for tier in tiers
-        for index in tier
-    ]
-    order = " > ".join(" = ".join(letter.get(index, "?") for index in tier) for tier in ranking.tiers)
-    bad = " ".join(letter.get(index, "?") for index in ranking.unacceptable)
-    return {"order": order, "bad": bad, "answers": answers}

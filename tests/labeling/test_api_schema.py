@@ -11,7 +11,7 @@ from rest_framework.test import APIClient
 from hone.accounts.models import Project, User
 from labeling import guideline_reading, guidelines, pay
 from labeling.api.urls import urlpatterns
-from labeling.models import QualityReport, Slot, WritingRules
+from labeling.models import QualityReport, ReviewRules, Slot, WritingRules
 from labeling.quality import measuring
 from tests import factories
 
@@ -28,8 +28,10 @@ class Checker:
         self.schema = api.get("/api/v1/schema/?format=json").json()
         self.seen: set[str] = set()
 
-    def __call__(self, verb: str, path: str, status: int, body: Any = None, *, slot: int = 0, **options: Any) -> Any:
-        address = path.format(slug=self.project.slug, slot_id=slot, kind="rank", number=2)
+    def __call__(
+        self, verb: str, path: str, status: int, body: Any = None, *, slot: int = 0, review: int = 0, **options: Any
+    ) -> Any:
+        address = path.format(slug=self.project.slug, slot_id=slot, kind="rank", number=2, review_id=review)
         answer = getattr(self.api, verb)(address, body, **options)
         assert answer.status_code == status, answer.content
         said = self.schema["paths"][path][verb]["responses"][str(status)]
@@ -118,6 +120,7 @@ def test_answers_have_the_keys_that_the_schema_names(
     check("post", "/api/v1/preview/", 400, {})
     measuring.measure(QualityReport.objects.create(project=project).pk)
     check("get", f"{OF_PROJECT}quality/", 200)
+    check_reviews(check, factories.make_member(project))
     Project.objects.update(confirm_guideline=True)
     question = {"text": "?", "several": False, "options": ["a", "b"], "right": [0], "explanation": ""}
     quiz = {"pass_percent": 100, "questions": [question]}
@@ -135,3 +138,34 @@ def test_answers_have_the_keys_that_the_schema_names(
     check("get", f"{OF_PROJECT}ledger/mine/", 200)
     routes = {"/api/v1/" + str(route.pattern).replace("<slug:", "{").replace("<int:", "{") for route in urlpatterns}
     assert {path.replace("<str:", "{").replace(">", "}") for path in routes} == check.seen
+
+
+def check_reviews(check: Checker, author: User) -> None:
+    project = check.project
+    ReviewRules.objects.create(project=project, rankings_percent=100)
+    factories.make_ranking(author, project, [[0], [1]])
+    of_review = "/api/v1/reviews/{review_id}/"
+
+    def take() -> tuple[int, dict[str, Any]]:
+        work = check("post", f"{OF_PROJECT}reviews/next/", 200).json()
+        return work["review"], {"lease_token": work["lease_token"]}
+
+    number, token = take()
+    check("post", f"{of_review}renew/", 200, token, review=number)
+    check("put", f"{of_review}draft/", 200, {**token, "content": {"remark": "a"}}, review=number, format="json")
+    take()  # with the draft
+    answer = {**token, "verdict": "return", "comments": [{"answer": "A", "start": 0, "end": 2, "body": "Why?"}]}
+    check("post", f"{of_review}decide/", 400, {**answer, "verdict": "reject"}, review=number, format="json")
+    check("post", f"{of_review}decide/", 200, answer, review=number, format="json")
+    check("post", f"{of_review}decide/", 409, {**answer, "verdict": "approve"}, review=number, format="json")
+    check("post", f"{of_review}renew/", 409, token, review=number)
+    check("get", f"{OF_PROJECT}reviews/", 200)
+    manager = check.api.handler._force_user
+    check.api.force_authenticate(author)  # gets it back, and corrects it
+    work = check("post", OF_PROJECT + "work/{kind}/next/", 200).json()
+    assert work["returned"]["comments"]
+    body = {"lease_token": work["lease_token"], "client_key": str(uuid.uuid4()), "tiers": [["A"], ["B"]]}
+    check("post", f"{OF_SLOT}submit/", 201, body, slot=work["slot"], format="json")
+    check.api.force_authenticate(manager)
+    take()  # the second round, with what was said before
+    check("post", f"{OF_PROJECT}reviews/next/", 200)

@@ -59,4 +59,10 @@ export async function fetchAhead(slot, leaseToken) {
   return response.status === 200 ? response.text() : null;
 }
 
+export const review = {
+  renew: (review, leaseToken) => call("POST", `/api/v1/reviews/${review}/renew/`, { lease_token: leaseToken }),
+  saveDraft: (review, body, options) => call("PUT", `/api/v1/reviews/${review}/draft/`, body, options),
+  decide: (review, body) => call("POST", `/api/v1/reviews/${review}/decide/`, body),
+};
+
 export const preview = (text) => call("POST", "/api/v1/preview/", { text });

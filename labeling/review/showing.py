@@ -1,0 +1,182 @@
+"""Reviews as pages and the API show them. Never which model wrote an answer; the author's name to managers alone."""
+
+from typing import Any
+
+from hone.accounts import access
+from hone.accounts.models import User
+from hone.markdown import render
+from labeling import guidelines
+from labeling.export import annotator
+from labeling.models import Demonstration, Ranking, Review, ReviewComment, ReviewRules, Slot
+from labeling.models.review import Mark, RejectReason
+from labeling.quality.showing import order_of
+from labeling.responses import LETTERS
+from labeling.review.spans import blocks, pieces
+from labeling.templatetags.ranking import strengths
+
+
+def author_shown(review: Review, *, role: str | None, rules: ReviewRules) -> str:
+    """The author's name, or a number where this role reviews blindly."""
+    return annotator(review.author_id) if rules.is_blind and role != access.MANAGER else review.author.name
+
+
+def payload(review: Review, *, user: User, role: str | None) -> dict[str, Any]:
+    """A held review as JSON: the label's texts, what was said about them, guideline, lease, and the draft so far."""
+    guideline = review.label.guideline
+    return {
+        "review": review.pk,
+        "project": review.project.slug,
+        "lease_token": str(review.lease_token),
+        "lease_expires_at": review.lease_expires_at.isoformat() if review.lease_expires_at else None,
+        "lease_seconds": review.project.lease_seconds,
+        "author": author_shown(review, role=role, rules=ReviewRules.objects.for_project(review.project)),
+        "guideline": guideline
+        and {"number": guideline.number, "title": guideline.title, "html": guidelines.html_of(guideline)},
+        "previous": verdict(review.previous) if review.previous else None,
+        "draft": review.draft if review.draft_by_id == user.pk else None,
+        **label_of(review),
+    }
+
+
+def marks_of(review: Review) -> list[dict[str, str]]:
+    """Why it is reviewed, in words."""
+    return [{"mark": mark, "label": str(Mark(mark).label)} for mark in review.marks]
+
+
+def label_of(review: Review) -> dict[str, Any]:
+    """What is reviewed, as its author left it."""
+    label = review.label
+    return {
+        "kind": review.kind,
+        "round": review.round,
+        "marks": marks_of(review),
+        "category": label.prompt.get_category_display(),
+        "language": label.prompt.language,
+        "note": label.note,
+        "active_seconds": label.active_seconds,
+        "submitted_at": label.created_at.isoformat(),
+        **(_ranked(label) if isinstance(label, Ranking) else _written(label)),
+    }
+
+
+def _written(label: Demonstration) -> dict[str, Any]:
+    return {
+        "conversation": [],
+        "texts": [
+            _text(turn["content"], message=index, role=turn["role"]) for index, turn in enumerate(label.messages)
+        ],
+        "findings": [finding["sentence"] for finding in label.findings],
+        "order": "",
+        "bad": "",
+        "strength": "",
+        "reason": "",
+    }
+
+
+def _ranked(label: Ranking) -> dict[str, Any]:
+    order = order_of(label)
+    found = {answer["letter"]: answer for answer in order["answers"]}
+    shown = zip(LETTERS, label.order_shown, strict=False)
+    return {
+        "conversation": label.prompt.messages,
+        "texts": [
+            _text(found[letter]["text"], answer=letter, is_bad=found[letter]["is_bad"], **_judged(label, index))
+            for letter, index in shown
+        ],
+        "findings": [],
+        "order": order["order"],
+        "bad": order["bad"],
+        "strength": next((row["word"] for row in strengths("") if row["value"] == label.strength), ""),
+        "reason": label.reason,
+    }
+
+
+def _judged(label: Ranking, index: int) -> dict[str, Any]:
+    """The scales and flags of one answer, in the words of the form that was shown."""
+    form = label.form or {"scales": [], "flags": []}
+    ratings, flags = label.ratings.get(str(index), {}), label.flags.get(str(index), [])
+    return {
+        "ratings": [
+            {"label": scale["label"], "value": ratings[scale["key"]]}
+            for scale in form["scales"]
+            if scale["key"] in ratings
+        ],
+        "flags": [flag["label"] for flag in form["flags"] if flag["key"] in flags],
+    }
+
+
+def _text(text: str, **more: Any) -> dict[str, Any]:
+    given = {"message": None, "answer": None, "role": None, "is_bad": False, "ratings": [], "flags": [], **more}
+    cut = [{"start": block.start, "end": block.end, "text": block.text} for block in blocks(text)]
+    return {**given, "text": text, "html": render(text), "blocks": cut}
+
+
+def verdict(review: Review) -> dict[str, Any]:
+    """What a reviewer said, for the author and for the next look. Not who said it."""
+    return {
+        "review": review.pk,
+        "state": review.state,
+        "state_label": review.get_state_display(),
+        "remark": review.remark,
+        "reason": str(RejectReason(review.reject_reason).label) if review.reject_reason else "",
+        "decided_at": review.decided_at.isoformat() if review.decided_at else None,
+        "comments": [_comment(review, row, number) for number, row in enumerate(review.comments.all(), start=1)],
+    }
+
+
+def _comment(review: Review, row: ReviewComment, number: int) -> dict[str, Any]:
+    letters = dict(zip(review.ranking.order_shown, LETTERS, strict=False)) if review.ranking else {}
+    return {
+        "number": number,
+        "message": None if review.ranking else row.text,
+        "answer": letters.get(row.text),
+        "start": row.start,
+        "end": row.end,
+        "quote": row.quote,
+        "body": row.body,
+    }
+
+
+def returned(slot: Slot) -> dict[str, Any] | None:
+    """What came back to the author of the slot: the verdict, and their texts cut at the comments' spans."""
+    if slot.review_id is None:
+        return None
+    review = Review.objects.select_related("demonstration", "ranking").get(pk=slot.review_id)
+    texts = cut_texts(review)
+    commented = [text for text in texts if text["comments"]]
+    return {**verdict(review), "texts": texts, "commented": commented, "content": _content(review.label)}
+
+
+def cut_texts(review: Review) -> list[dict[str, Any]]:
+    """The label's texts in pieces with the numbers of their comments."""
+    comments = verdict(review)["comments"]
+    label = review.label
+    texts: list[tuple[int | None, str | None, str | None, str]]
+    if isinstance(label, Ranking):
+        texts = [(None, answer["letter"], None, answer["text"]) for answer in order_of(label)["answers"]]
+    else:
+        texts = [(index, None, turn["role"], turn["content"]) for index, turn in enumerate(label.messages)]
+    found = []
+    for message, answer, role, text in texts:
+        own = [row for row in comments if (row["message"], row["answer"]) == (message, answer)]
+        cut = pieces(text, [(row["start"], row["end"], row["number"]) for row in own])
+        rows = [{"text": piece.text, "numbers": list(piece.numbers)} for piece in cut]
+        found.append({"message": message, "answer": answer, "role": role, "pieces": rows, "comments": own})
+    return found
+
+
+def _content(label: Demonstration | Ranking) -> dict[str, Any]:
+    """The label as a draft, which its page takes up: the order shown is the same for the same person."""
+    if isinstance(label, Demonstration):
+        about = {"category": label.prompt.category, "language": label.prompt.language}
+        return {"messages": label.messages, "note": label.note, **about}
+    letter = dict(zip(label.order_shown, LETTERS, strict=False))
+    return {
+        "tiers": [[letter[index] for index in tier] for tier in label.tiers],
+        "unacceptable": [letter[index] for index in label.unacceptable],
+        "ratings": {letter[int(index)]: values for index, values in label.ratings.items()},
+        "flags": {letter[int(index)]: keys for index, keys in label.flags.items()},
+        "strength": label.strength,
+        "reason": label.reason,
+        "note": label.note,
+    }
