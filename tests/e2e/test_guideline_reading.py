@@ -10,6 +10,7 @@ from hone.accounts.models import Project, User
 from labeling import guideline_reading, guidelines
 from labeling.models import GuidelineReading, QuizAttempt, Ranking
 from tests import factories
+from tests.e2e.conftest import Problems
 from tests.e2e.steps import PHONE, OpenPage, eventually, expect_nothing_wide
 
 pytestmark = pytest.mark.browser
@@ -126,8 +127,9 @@ def test_a_manager_writes_a_quiz_and_sees_who_has_read(
 
 
 def test_on_a_phone_a_member_gets_languages_and_an_own_version_fits(
-    open_page: OpenPage, project: Project, contractor: User, manager: User
+    open_page: OpenPage, project: Project, contractor: User, manager: User, problems: Problems
 ) -> None:
+    problems.expect("400 (Bad Request)")
     page = open_page(manager, viewport=PHONE)
     page.goto("/p/alpha/members/")
     summary = page.get_by_label("Languages and skills of contractor")

@@ -110,7 +110,11 @@ class TestLanes:
         fill(project, items=5_000, lane=by_number)
 
     def test_a_rare_lane_is_found_without_stepping_over_the_others(self, project: Project, contractor: User) -> None:
-        assert buffers(plan_of(project, contractor)) < 80
+        plan = plan_of(project, contractor)
+        walked = [node for node in ran(plan) if node.get("Index Name") == "slot_next_open"]
+        assert walked and sum(buffers(node) for node in walked) < 40
+        # In all more, by what other tests left in the index by holder, which says what the person had already.
+        assert buffers(plan) < 200
         slot = assignment.next_slot(project=project, user=contractor, kind="rank")
         assert slot is not None and Slot.objects.get(pk=slot.pk).lane == "zh"
 
