@@ -70,4 +70,3 @@ def test_checks_look_like_any_other_and_the_lead_sees_the_score(
             lead.set_viewport_size(size)  # type: ignore[arg-type]
             lead.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
             expect_nothing_wide(lead)
-            lead.screenshot(path=f"/tmp/c/{path.replace('/', '_')}{scheme}.png", full_page=True)
