@@ -82,7 +82,7 @@ def test_from_an_invitation_to_earnings(
     expect(page.get_by_role("row", name="Alpha")).to_contain_text("2.00 EUR")
     page.get_by_role("link", name="Alpha").click()
     expect(page.get_by_role("region", name="Earnings")).to_contain_text(f"ranking {label.pk}")
-    boss.reload()
+    boss.goto("/p/alpha/invitations/")
     expect(boss.get_by_role("row", name="for Nova")).to_contain_text("1 of 1")
     expect(boss.get_by_role("row", name="for Nova")).to_contain_text("Nova Star")
 
