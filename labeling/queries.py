@@ -138,7 +138,7 @@ def comparison_rows(*, project: Project, include_simulated: bool) -> Any:
     """The standing comparisons of a project, oldest first, with just what an export line needs."""
     standing = Comparison.objects.filter(project=project, retraction=None)
     rows = settling.final(standing, project=project, by="ranking__slot")
-    rows = settled(rows, project=project, label="ranking__")
+    rows = settled(rows, project=project, by="ranking__")
     if not include_simulated:
         rows = rows.filter(simulated=False)
     return rows.order_by("id").values(

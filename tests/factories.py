@@ -2,8 +2,11 @@
 
 import itertools
 import uuid
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
+
+from django.utils import timezone
 
 from hone.accounts.models import Membership, Project, User
 from labeling import guidelines
@@ -105,6 +108,8 @@ def write_next(user: User, project: Project, text: str, **answer: Any) -> Demons
 
     slot = assignment.next_slot(project=project, user=user, kind="write")
     assert slot is not None and slot.lease_token is not None and slot.item.prompt is not None
+    # For as long as an answer may claim; less than has passed is what counts.
+    Slot.objects.filter(pk=slot.pk).update(leased_at=timezone.now() - timedelta(minutes=10))
     turns = [*slot.item.prompt.messages, {"role": "assistant", "content": text}]
     done = responses.submit(
         slot_id=slot.pk,

@@ -3,21 +3,25 @@
 The addresses come from the URL configuration, so a new page is looked at without being named here.
 """
 
+from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
+from django.utils import timezone
 
+from hone.accounts import invitations
 from hone.accounts.models import ApiToken, Project, User
-from labeling import guidelines
+from labeling import booking, guidelines, pay
 from labeling.batches import NewItem, open_batch
-from labeling.models import QualityReport
+from labeling.models import Item, QualityReport, ReviewRules
 from labeling.quality import measuring
 from tests import factories
 from training import rounds
 from training.models import Metric, Run
 
 # Answer a POST or hand out a file; the schema and its page are the API's.
-NOT_PAGES = {"health", "logout", "members_csv", "api", "admin"}
+NOT_PAGES = {"health", "logout", "members_csv", "ledger_csv", "pay_withdraw", "api", "admin"}
 
 
 def filled(project: Project, contractor: User, reviewer: User, lead: User, *, words: str = "题") -> dict[str, Any]:
@@ -46,6 +50,15 @@ def filled(project: Project, contractor: User, reviewer: User, lead: User, *, wo
     for name in ("loss", "rewards/accuracies", "heldout_rewards/accuracies", "tokens_per_s"):
         Metric.objects.create(run=failed, step=1, name=name, value=0.5, at=failed.created_at)
     model = factories.make_checkpoint(name="m-1", kind="sft", project=project, run=failed, parent=base)
+    ReviewRules.objects.create(project=project, demonstrations_percent=100)
+    reviewed = factories.make_review(contractor, project, reviewer, words)
+    factories.give_verdict(reviewed, reviewer, "return", remark=words)
+    pay.set_rate(
+        project=project, actor=lead, basis="piece", currency="EUR", per_demonstration=Decimal(1), per_ranking=Decimal(2)
+    )
+    booking.book_all()
+    expires = timezone.now() + timedelta(days=7)
+    invitations.invite(project=project, role="contractor", note=words, max_uses=2, expires_at=expires, actor=lead)
     return {
         "slug": project.slug,
         "number": 1,
@@ -54,6 +67,9 @@ def filled(project: Project, contractor: User, reviewer: User, lead: User, *, wo
         "run_failed": failed.pk,
         "checkpoint": model.pk,
         "person": contractor.pk,
+        "pay": contractor.pk,
+        "gold": Item.objects.filter(kind="rank").first().pk,  # type: ignore[union-attr]
+        "verdict": reviewed.pk,
     }
 
 

@@ -103,7 +103,15 @@ class Migration(migrations.Migration):
                         verbose_name="paid",
                     ),
                 ),
-                ("currency", models.CharField(blank=True, help_text="ISO 4217", max_length=3, verbose_name="currency")),
+                (
+                    "currency",
+                    models.CharField(
+                        blank=True,
+                        help_text="Three letters of ISO 4217, such as EUR",
+                        max_length=3,
+                        verbose_name="currency",
+                    ),
+                ),
                 (
                     "per_demonstration",
                     models.DecimalField(

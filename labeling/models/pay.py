@@ -34,7 +34,9 @@ class PayRate(models.Model):
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
     basis = models.CharField(_("paid"), max_length=8, choices=Basis)
-    currency = models.CharField(_("currency"), max_length=3, blank=True, help_text="ISO 4217")
+    currency = models.CharField(
+        _("currency"), max_length=3, blank=True, help_text=_("Three letters of ISO 4217, such as EUR")
+    )
     per_demonstration = models.DecimalField(_("for a demonstration"), null=True, blank=True, **AMOUNT)
     per_ranking = models.DecimalField(_("for a ranking"), null=True, blank=True, **AMOUNT)
     per_hour = models.DecimalField(_("for an hour"), null=True, blank=True, **AMOUNT)

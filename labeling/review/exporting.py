@@ -10,11 +10,11 @@ from labeling.models import Review, ReviewRules
 M = TypeVar("M", bound=models.Model)
 
 
-def settled(rows: models.QuerySet[M], *, project: Project, label: str = "") -> models.QuerySet[M]:
+def settled(rows: models.QuerySet[M], *, project: Project, by: str = "") -> models.QuerySet[M]:
     """Without the labels that still wait for review, where the project asks for that; else the rows as they are.
 
-    `label` leads from a row to its label, such as "ranking__" from a comparison.
+    `by` leads from a row to its label, such as "ranking__" from a comparison.
     """
     if not ReviewRules.objects.filter(project=project, only_reviewed=True).exists():
         return rows
-    return rows.exclude(**{f"{label}review__state__in": [Review.State.WAITING, Review.State.LEASED]})
+    return rows.exclude(**{f"{by}review__state__in": [Review.State.WAITING, Review.State.LEASED]})

@@ -154,6 +154,8 @@ def _plain_texts(node: ast.expr) -> Iterator[str]:
         return
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         yield node.value
-    for child in ast.iter_child_nodes(node):
+    # Of {"required": …} the values are shown, and of "…" % {"name": …} the text.
+    shown = node.values if isinstance(node, ast.Dict) else [node.left] if isinstance(node, ast.BinOp) else None
+    for child in shown if shown is not None else ast.iter_child_nodes(node):
         if isinstance(child, ast.expr):
             yield from _plain_texts(child)

@@ -78,7 +78,7 @@ def test_rejected_work_leaves_every_door_and_is_asked_of_somebody_else(
     assert Ranking.objects.count() == 1  # the row is there
     made = Retraction.objects.get()
     assert (made.cause, made.rankings, made.comparisons, made.slots_opened) == ("rejected", 1, 3, 1)
-    assert queries.batch_progress(batch) == {"total": 1, "submitted": 0, "simulated": 0}
+    assert queries.batch_progress(batch) == {"total": 1, "submitted": 0, "simulated": 0, "open": 0}
     assert assignment.next_slot(project=project, user=contractor, kind="rank") is None
     again = assignment.next_slot(project=project, user=second, kind="rank")
     assert again is not None and again.item_id == found.slot.item_id
@@ -93,7 +93,7 @@ def test_returned_work_leaves_every_door_and_is_still_to_come(
     batch = found.slot.item.batch_id
     factories.give_verdict(found, reviewer, "return")
     assert exported(project, manager) == NOTHING
-    assert queries.batch_progress(batch) == {"total": 1, "submitted": 0, "simulated": 0}
+    assert queries.batch_progress(batch) == {"total": 1, "submitted": 0, "simulated": 0, "open": 0}
     slot = Slot.objects.get(pk=found.slot_id)
     assert slot.state == "returned" and slot.holder == contractor and slot.review_id == found.pk
     assert assignment.next_slot(project=project, user=second, kind="write") is None
