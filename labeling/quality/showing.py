@@ -11,6 +11,8 @@ from labeling.models import Category
 PUBLISHED, PUBLISHED_ERROR = 0.726, 0.015
 # Below this many comparisons an interval says little, whatever it is.
 ENOUGH = 100
+# Nor on fewer items: the judgements of one hang together, and nine people who rank one item are 36 pairs of people.
+ENOUGH_ITEMS = 30
 WEEKS_SHOWN = 12
 PEOPLE_IN_MATRIX = 12
 # Two people who met at fewer items are not called low: their interval is too narrow to be believed.
@@ -23,6 +25,8 @@ def headline(share: dict[str, Any] | None) -> tuple[str, str]:
         return "draft", _("Nobody knows yet: no two people have ranked the same item.")
     if share["n"] < ENOUGH or share["high"] - share["low"] > 0.2:
         return "waiting", _("Too early to say: too few answers were compared by two people.")
+    if share["items"] < ENOUGH_ITEMS:
+        return "waiting", _("Too early to say: two people ranked too few of the same items.")
     if share["low"] > PUBLISHED + PUBLISHED_ERROR:
         return "done", _("Yes: people agree more often than InstructGPT's labelers did.")
     if share["high"] >= PUBLISHED - PUBLISHED_ERROR:
