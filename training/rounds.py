@@ -18,7 +18,7 @@ from django.utils import timezone
 from hone.accounts.models import Project, User
 from hone.audit.models import record
 from labeling.batches import NewItem, open_batch
-from labeling.models import Demonstration, Prompt
+from labeling.models import Demonstration, Prompt, Slot
 from labeling.queries import batch_progress
 from training import runs, snapshots
 from training.models import Checkpoint, Round, Run, Snapshot, Stage
@@ -146,6 +146,9 @@ def gate_is_met(stage: Stage) -> bool:
     if stage.batch_id is None:
         return False
     progress = batch_progress(stage.batch_id)
+    if not progress["total"]:
+        # There was nothing to ask people for; or all that they made was taken back, and then nothing was done.
+        return not Slot.objects.filter(item__batch_id=stage.batch_id).exists()
     return progress["submitted"] >= labels_wanted(stage, progress)
 
 

@@ -17,7 +17,7 @@ from django.views.decorators.http import require_POST
 
 from hone.accounts import access
 from hone.accounts.models import Project, User
-from labeling import retraction
+from labeling import given, retraction
 from labeling.models import Completion, Demonstration, Ranking, Retraction
 from labeling.quality import measuring, showing
 from labeling.responses import LETTERS
@@ -53,7 +53,7 @@ def quality(request: HttpRequest, slug: str) -> HttpResponse:
         "report": report,
         "include_simulated": simulated,
         "has_simulated": project.memberships.filter(user__is_simulated=True).exists(),
-        "is_measuring": report.asked_at is not None,
+        "is_measuring": measuring.is_under_way(report),
         "retractions": _retractions(project)[:10],
     }
     if body := report.body:
@@ -102,6 +102,7 @@ def retract(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     if "confirmed" not in request.POST:
         effect = retraction.effect(project=project, author=author, since=since)
         context = {**_of_project(user, project), "author": author, "form": form, "effect": effect, "since": since}
+        context["emptied"] = retraction.batches_left_empty(project=project, author=author, since=since)
         return render(request, "labeling/retract.html", context)
     try:
         made = retraction.retract(
@@ -124,11 +125,18 @@ def restore(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     project = access.project_for(user, slug, roles=access.MANAGERS)
     found = get_object_or_404(Retraction, pk=pk, project=project)
     try:
-        retraction.undo(retraction=found, actor=user)
+        stay = retraction.undo(retraction=found, actor=user)
     except retraction.AlreadyUndone:
         messages.error(request, _("These labels were restored already."))
     else:
         messages.success(request, _("The labels are restored."))
+        if stay:
+            sentence = ngettext(
+                "%(n)d conversation was imported again meanwhile; that one stands, the earlier one stays retracted.",
+                "%(n)d conversations were imported again meanwhile; those stand, the earlier ones stay retracted.",
+                stay,
+            )
+            messages.info(request, sentence % {"n": stay})
     return redirect("labeling:person", slug=slug, pk=found.author_id)
 
 
@@ -185,10 +193,16 @@ def _order(ranking: Ranking) -> dict[str, Any]:
     texts = {completion.index: completion.text for completion in ranking.item.completions.all()}
     tiers = [*ranking.tiers, *([ranking.unacceptable] if ranking.unacceptable else [])]
     answers = [
-        {"letter": letter.get(index, "?"), "text": texts.get(index, ""), "is_bad": index in ranking.unacceptable}
+        {
+            "letter": letter.get(index, "?"),
+            "text": texts.get(index, ""),
+            "is_bad": index in ranking.unacceptable,
+            **given.of_answer(ranking, index),
+        }
         for tier in tiers
         for index in tier
     ]
     order = " > ".join(" = ".join(letter.get(index, "?") for index in tier) for tier in ranking.tiers)
     bad = " ".join(letter.get(index, "?") for index in ranking.unacceptable)
-    return {"order": order, "bad": bad, "answers": answers}
+    strength = given.strength(ranking, answers[0]["letter"]) if answers else ""
+    return {"order": order, "bad": bad, "answers": answers, "strength": strength}
