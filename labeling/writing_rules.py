@@ -13,6 +13,10 @@ from hone.audit.models import record
 from labeling.models import WritingRules
 
 MOST_PHRASES = 500
+FIELDS = [
+    "min_chars", "max_chars", "language", "words_action", "words", "personal", "phone_regions", "duplicates",
+    "similarity",
+]  # fmt: skip
 
 
 class Changed(Exception):
@@ -21,7 +25,7 @@ class Changed(Exception):
 
 def stamp(rules: WritingRules) -> str:
     """Says which rules an editor began with."""
-    values = [getattr(rules, name) for name in WritingRulesForm._meta.fields]
+    values = [getattr(rules, name) for name in FIELDS]
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 
@@ -30,10 +34,7 @@ class WritingRulesForm(forms.ModelForm):
 
     class Meta:
         model = WritingRules
-        fields = [
-            "min_chars", "max_chars", "language", "words_action", "words", "personal", "phone_regions", "duplicates",
-            "similarity",
-        ]  # fmt: skip
+        fields = FIELDS
         widgets = {
             "words": forms.Textarea(attrs={"rows": 6, "spellcheck": "false"}),
             "phone_regions": forms.TextInput(attrs={"autocapitalize": "characters", "autocomplete": "off"}),
@@ -85,7 +86,7 @@ class WritingRulesForm(forms.ModelForm):
         before = WritingRules.objects.for_project(self.project)
         if stamp(before) != self.based_on:
             raise Changed(_t("Somebody else changed the writing rules meanwhile; nothing of yours was saved yet."))
-        values = {name: self.cleaned_data[name] for name in self._meta.fields}
+        values = {name: self.cleaned_data[name] for name in FIELDS}
         rules, _made = WritingRules.objects.update_or_create(project=self.project, defaults=values)
         changed = sorted(name for name, value in values.items() if getattr(before, name) != value)
         record("writing_rules.changed", rules, actor=actor, project=self.project.slug, fields=changed)
@@ -96,7 +97,7 @@ class WritingRulesForm(forms.ModelForm):
         theirs = WritingRules.objects.for_project(self.project)
         self.based_on = stamp(theirs)
         found = []
-        for name in self._meta.fields:
+        for name in FIELDS:
             value = getattr(theirs, name)
             if value != self.cleaned_data.get(name):
                 choices = dict(getattr(self.fields[name], "choices", ()))
