@@ -64,20 +64,20 @@ def annotator(author_id: int) -> str:
 
 
 def _judged(row: dict[str, Any]) -> dict[str, Any]:
-    """What the ranking form asked for; no such columns where it asked for an order alone."""
-    if row["form"] is None:
-        return {}
-    chosen, rejected = str(row["chosen_index"]), str(row["rejected_index"])
-    found: dict[str, Any] = {}
-    if row["form"]["strength"]:
-        found["strength"] = row["strength"]
-    if scales := [scale["key"] for scale in row["form"]["scales"]]:
-        # Every scale in every row, so that readers which take the columns' shape from the first rows find them.
-        for name, index in (("chosen", chosen), ("rejected", rejected)):
-            found[f"{name}_ratings"] = {key: row["ratings"].get(index, {}).get(key) for key in scales}
-    if row["form"]["flags"]:
-        found["chosen_flags"] = row["flags"].get(chosen, [])
-        found["rejected_flags"] = row["flags"].get(rejected, [])
+    """What the ranking form asked for besides the order.
+
+    Readers such as `datasets` take each column's type from the first megabytes and refuse what comes later and is
+    new: no column, no null that becomes a number, no list that was empty, no object with another key. A project may
+    be given a form, or another one, after any number of rows; so every row of every project has these columns, in
+    types that fit all forms, and never null.
+    """
+    scales = [scale["key"] for scale in (row["form"] or {}).get("scales", [])]
+    found: dict[str, Any] = {"strength": row["strength"] or 0, "reason": row["reason"]}
+    for name in ("chosen", "rejected"):
+        index = str(row[f"{name}_index"])
+        given = row["ratings"].get(index, {})
+        found[f"{name}_ratings"] = json.dumps({key: given.get(key) for key in scales})
+        found[f"{name}_flags"] = " ".join(row["flags"].get(index, []))
     return found
 
 
@@ -91,10 +91,11 @@ def _provenance(row: dict[str, Any]) -> dict[str, Any]:
         "tier_distance": row["margin"],
         "chosen_acceptable": row["chosen_acceptable"],
         "rejected_acceptable": row["rejected_acceptable"],
-        "posterior": row["posterior"],
+        # 1, as the person said it, where nothing was measured yet: a column without a null has one type for every reader.
+        "posterior": 1.0 if row["posterior"] is None else row["posterior"],
         "category": row["category"],
         "language": row["language"],
-        "guideline_version": row["guideline_version"],
+        "guideline_version": row["guideline_version"] or 0,  # never null, as in _judged
         "simulated": row["simulated"],
         "created_at": row["created_at"].isoformat(),
     }

@@ -90,6 +90,9 @@ class RankingSection:
     def __init__(self, data: Any = None, *, project: Project) -> None:
         self.project = project
         self.kept = ranking_forms.of(project) or ranking_forms.plain()
+        self.theirs: ranking_forms.Form | None = None
+        sent = data.get("based_on") if data is not None else None
+        self.based_on = ranking_forms.stamp(self.kept) if sent is None else sent
         self.is_edited = data is not None
         self.action = data.get("action", "save") if data is not None else ""
         self.is_refused = False
@@ -190,6 +193,14 @@ class RankingSection:
             row.add_error(fault.field, fault.sentence)
 
     def save(self, *, actor: User) -> str:
-        """Keeps the form; answers with the sentence for the page."""
-        ranking_forms.change(project=self.project, form=self.edited(), actor=actor)
+        """Keeps the form; answers with the sentence for the page, none where somebody else was faster."""
+        try:
+            ranking_forms.change(project=self.project, form=self.edited(), actor=actor, based_on=self.based_on)
+        except ranking_forms.Changed as error:
+            self.faults.append(ranking_forms.Fault("form", str(error)))
+            self.is_refused = True
+            # What was typed stays and now stands on the newest form: who saves again has seen what that replaces.
+            self.theirs = self.kept = ranking_forms.of(self.project) or ranking_forms.plain()
+            self.based_on = ranking_forms.stamp(self.kept)
+            return ""
         return _t("The ranking form is saved. Items handed out from now on ask by it.")

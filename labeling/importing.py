@@ -69,7 +69,7 @@ def import_prompts(*, project: Project, file: IO[bytes], name: str, actor: User)
     """
     result = Imported(name)
     with transaction.atomic():
-        _one_at_a_time(project)
+        one_at_a_time(project)
         for chunk in _chunks(read_rows(file=file, name=name, max_chars=project.max_chars, needs_answer=False)):
             _add_prompts(project=project, rows=chunk, actor=actor, result=result)
         record("prompts.imported", project, actor=actor, file=name, created=result.created)
@@ -79,16 +79,16 @@ def import_prompts(*, project: Project, file: IO[bytes], name: str, actor: User)
 def import_demonstrations(*, project: Project, file: IO[bytes], name: str, actor: User) -> Imported:
     """Adds the file's conversations as demonstrations by `actor`, and their prompts where they are new.
 
-    A conversation that the project has already is counted as a duplicate. Raises ImportRefused as above.
+    A conversation that stands in the project already is counted as a duplicate. Raises ImportRefused as above.
     """
     result = Imported(name)
     with transaction.atomic():
-        _one_at_a_time(project)
+        one_at_a_time(project)
         for chunk in _chunks(read_rows(file=file, name=name, max_chars=project.max_chars, needs_answer=True)):
             prompts = _add_prompts(project=project, rows=chunk, actor=actor, result=Imported(name))
             hashes = [content_hash(row.messages) for row in chunk]
             known = set(
-                Demonstration.objects.filter(project=project, content_hash__in=hashes).values_list(
+                Demonstration.objects.filter(project=project, content_hash__in=hashes, retraction=None).values_list(
                     "content_hash", flat=True
                 )
             )
@@ -115,8 +115,11 @@ def import_demonstrations(*, project: Project, file: IO[bytes], name: str, actor
     return result
 
 
-def _one_at_a_time(project: Project) -> None:
-    """Makes other imports into the project wait, so that each counts right and none waits for the other in turn."""
+def one_at_a_time(project: Project) -> None:
+    """Makes other imports into the project wait until the transaction ends.
+
+    So each counts right, and none waits for the other in turn.
+    """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtext('labeling.importing'), %s)", [project.pk % 2**31])
 

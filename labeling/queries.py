@@ -65,7 +65,7 @@ def most_wanted(project: Project) -> dict[str, Any]:
 
     `wanted` is its number among as many demonstrations as there will be with the next one.
     """
-    by_people = Demonstration.objects.filter(project=project, simulated=False)
+    by_people = Demonstration.objects.filter(project=project, simulated=False, retraction=None)
     have = dict(by_people.values_list("prompt__category").annotate(n=Count("id")).order_by())
     total = sum(have.values()) + 1
     category = max(Category, key=lambda each: WANTED_PERCENT[each] * total / 100 - have.get(each, 0))
@@ -159,6 +159,7 @@ def comparison_rows(*, project: Project, include_simulated: bool) -> Any:
         ratings=F("ranking__ratings"),
         flags=F("ranking__flags"),
         strength=F("ranking__strength"),
+        reason=F("ranking__reason"),
         chosen_index=F("chosen__index"),
         rejected_index=F("rejected__index"),
         annotator=F("ranking__author_id"),

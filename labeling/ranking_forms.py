@@ -6,6 +6,8 @@ Sources of the presets: Ouyang et al. 2022 (InstructGPT), the table of labeling 
 (Llama 2), section 3.2.1. The wording is ours.
 """
 
+import hashlib
+import json
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -68,13 +70,27 @@ def of(project: Project) -> Form | None:
     return None if is_plain(content) else content
 
 
+class Changed(Exception):
+    """The form that the editor began with is no longer the newest; nothing was written."""
+
+
+def stamp(form: Form | None) -> str:
+    """Says which form an editor began with; None is the plain one."""
+    return hashlib.sha256(json.dumps(form or plain(), sort_keys=True).encode()).hexdigest()
+
+
 @transaction.atomic
-def change(*, project: Project, form: Any, actor: User) -> RankingForm:
-    """Checks and keeps the form; items handed out from now on ask by it. Raises FormError."""
+def change(*, project: Project, form: Any, actor: User, based_on: str | None = None) -> RankingForm:
+    """Checks and keeps the form; items handed out from now on ask by it. Raises FormError.
+
+    With `based_on`, a stamp, raises Changed when somebody else was faster.
+    """
     checked = parse(form)
     # Two managers at once: the later one's record then names the earlier one's form as what was before.
     Project.objects.select_for_update(no_key=True).get(pk=project.pk)
     before = of(project) or plain()
+    if based_on is not None and stamp(before) != based_on:
+        raise Changed(_("Somebody else changed the ranking form meanwhile; nothing of yours was saved yet."))
     row, _created = RankingForm.objects.update_or_create(project=project, defaults=checked)
     if before != checked:
         record("ranking_form.changed", project, actor=actor, before=before, after=checked)

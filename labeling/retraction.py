@@ -10,15 +10,15 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Max, QuerySet
+from django.db.models import Exists, Max, OuterRef, Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from hone.accounts.models import Project, User
 from hone.audit.models import record
-from labeling import lanes, pay
+from labeling import importing, lanes, pay
 from labeling.assignment import lock_person
-from labeling.models import Comparison, Demonstration, Item, Ranking, Retraction, Slot
+from labeling.models import Batch, Comparison, Demonstration, Item, Ranking, Retraction, Slot
 
 REASON_CHARS = 2000
 
@@ -56,6 +56,16 @@ def effect(*, project: Project, author: User, since: datetime | None) -> Effect:
         comparisons=Comparison.objects.filter(ranking__in=rankings).count(),
         slots=rankings.count() + demonstrations.filter(slot__isnull=False).count(),
     )
+
+
+def batches_left_empty(*, project: Project, author: User, since: datetime | None) -> list[str]:
+    """The names of the batches that `retract` would leave without any label; a round may be waiting for one."""
+    standing = _standing(project=project, author=author, since=since)
+    submitted = Slot.objects.filter(item__batch=OuterRef("pk"), state=Slot.State.SUBMITTED)
+    taken = Q(ranking__in=standing(Ranking)) | Q(demonstration__in=standing(Demonstration))
+    stays = submitted.filter(ranking__retraction=None, demonstration__retraction=None).exclude(taken)
+    found = Batch.objects.filter(Exists(submitted.filter(taken)), ~Exists(stays), project=project)
+    return list(found.order_by("pk").values_list("name", flat=True))
 
 
 @transaction.atomic
@@ -132,22 +142,31 @@ def ask_again(retraction: Retraction) -> None:
 
 
 @transaction.atomic
-def undo(*, retraction: Retraction, actor: User) -> None:
+def undo(*, retraction: Retraction, actor: User) -> int:
     """Puts the labels back, and closes the places that were opened for them and that nobody took yet.
 
-    Raises AlreadyUndone. A reviewer's verdict is none to be undone.
+    A conversation that was imported again meanwhile stands already: the one taken back stays so. Answers how many
+    these are. A reviewer's verdict is none to be undone. Raises AlreadyUndone.
     """
+    importing.one_at_a_time(retraction.project)  # or an import would bring the same one at this moment
     found = Retraction.objects.select_for_update().get(pk=retraction.pk)
     if found.undone_at is not None:
         raise AlreadyUndone
     closed = _close_again(found) if found.slots_opened else 0
     reason = _("The labels were restored.")
     given_back = pay.restore(labels=_labels(found), reason=reason, actor=actor, cause=_cause(found))
-    for model in (Demonstration, Ranking, Comparison):
+    again = Demonstration.objects.filter(
+        project=OuterRef("project"), content_hash=OuterRef("content_hash"), slot=None, retraction=None
+    )
+    replaced = Q(slot=None) & ~Q(content_hash="") & Exists(again)
+    Demonstration.objects.filter(~replaced, retraction=found).update(retraction=None)
+    stay = Demonstration.objects.filter(retraction=found).count()
+    for model in (Ranking, Comparison):
         model._default_manager.filter(retraction=found).update(retraction=None)
     found.undone_at, found.undone_by = timezone.now(), actor
     found.save(update_fields=["undone_at", "undone_by"])
-    record("labels.restored", found, actor=actor, slots_closed=closed, pay_given_back=given_back)
+    record("labels.restored", found, actor=actor, slots_closed=closed, replaced=stay, pay_given_back=given_back)
+    return stay
 
 
 def _labels(retraction: Retraction) -> list[Demonstration | Ranking]:

@@ -1,5 +1,7 @@
 """The form of a project's writing rules."""
 
+import hashlib
+import json
 from typing import Any
 
 from django import forms
@@ -11,6 +13,20 @@ from hone.audit.models import record
 from labeling.models import WritingRules
 
 MOST_PHRASES = 500
+FIELDS = [
+    "min_chars", "max_chars", "language", "words_action", "words", "personal", "phone_regions", "duplicates",
+    "similarity",
+]  # fmt: skip
+
+
+class Changed(Exception):
+    """The rules that the editor began with are no longer the newest; nothing was written."""
+
+
+def stamp(rules: WritingRules) -> str:
+    """Says which rules an editor began with."""
+    values = [getattr(rules, name) for name in FIELDS]
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 
 class WritingRulesForm(forms.ModelForm):
@@ -18,18 +34,17 @@ class WritingRulesForm(forms.ModelForm):
 
     class Meta:
         model = WritingRules
-        fields = [
-            "min_chars", "max_chars", "language", "words_action", "words", "personal", "phone_regions", "duplicates",
-            "similarity",
-        ]  # fmt: skip
+        fields = FIELDS
         widgets = {
             "words": forms.Textarea(attrs={"rows": 6, "spellcheck": "false"}),
             "phone_regions": forms.TextInput(attrs={"autocapitalize": "characters", "autocomplete": "off"}),
         }
 
     def __init__(self, data: Any = None, *, project: Project) -> None:
-        super().__init__(data, instance=WritingRules.objects.for_project(project))
-        self.project = project
+        kept = WritingRules.objects.for_project(project)
+        sent = data.get("based_on") if data is not None else None
+        self.project, self.based_on = project, stamp(kept) if sent is None else sent
+        super().__init__(data, instance=kept)
 
     def clean_words(self) -> str:
         lines = [" ".join(line.split()) for line in self.cleaned_data["words"].splitlines() if line.strip()]
@@ -62,7 +77,29 @@ class WritingRulesForm(forms.ModelForm):
 
     @transaction.atomic
     def save_for(self, actor: User) -> WritingRules:
-        """Writes the rules; the audit trail keeps which fields changed."""
-        rules = self.save()
-        record("writing_rules.changed", rules, actor=actor, project=self.project.slug, fields=sorted(self.changed_data))
+        """Writes the rules; the audit trail keeps which fields changed.
+
+        Raises Changed, and writes nothing, when somebody else saved since this editor began.
+        """
+        # Two managers at once: the later one must see what the earlier one wrote, and of two first saves one makes it.
+        Project.objects.select_for_update(no_key=True).get(pk=self.project.pk)
+        before = WritingRules.objects.for_project(self.project)
+        if stamp(before) != self.based_on:
+            raise Changed(_t("Somebody else changed the writing rules meanwhile; nothing of yours was saved yet."))
+        values = {name: self.cleaned_data[name] for name in FIELDS}
+        rules, _made = WritingRules.objects.update_or_create(project=self.project, defaults=values)
+        changed = sorted(name for name, value in values.items() if getattr(before, name) != value)
+        record("writing_rules.changed", rules, actor=actor, project=self.project.slug, fields=changed)
         return rules
+
+    def begin_again(self) -> list[tuple[str, str]]:
+        """What was typed stays, and now stands on the newest rules: (label, their value) of each that differs."""
+        theirs = WritingRules.objects.for_project(self.project)
+        self.based_on = stamp(theirs)
+        found = []
+        for name in FIELDS:
+            value = getattr(theirs, name)
+            if value != self.cleaned_data.get(name):
+                choices = dict(getattr(self.fields[name], "choices", ()))
+                found.append((str(self.fields[name].label), str(choices.get(value, "" if value is None else value))))
+        return found

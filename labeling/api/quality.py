@@ -55,7 +55,7 @@ class HabitsSerializer(serializers.Serializer):
     longer = ShareSerializer(allow_null=True, help_text="preferences for the longer answer")
     unmoved = ShareSerializer(allow_null=True, help_text="rankings left in the order shown")
     unmoved_by_chance = serializers.FloatField()
-    tied = ShareSerializer(allow_null=True, help_text="rankings that tie all answers")
+    tied = ShareSerializer(allow_null=True, help_text="rankings that tie all answers, of those with an acceptable one")
     seconds = serializers.FloatField(allow_null=True, help_text="the median time on a ranking")
     haste = serializers.FloatField(allow_null=True, help_text="correlation of time and agreement with others")
     timed = serializers.IntegerField(help_text="rankings with a time that others judged too")
@@ -148,7 +148,7 @@ class QualityView(APIView):
             {
                 "include_simulated": found.include_simulated,
                 "made_at": found.made_at and found.made_at.isoformat(),
-                "is_measuring": found.asked_at is not None,
+                "is_measuring": measuring.is_under_way(found),
                 "report": found.body and _named(found.body),
             }
         )

@@ -16,7 +16,9 @@ MOST = 20  # findings in one text: enough to say what is wrong
 # Signs that Chinese and Japanese write without a space beside an address end it.
 _MAIL = re.compile(r"[A-Za-z0-9\u00c0-\u024f._%+'-]{1,64}@[A-Za-z0-9\u00c0-\u024f.-]{3,255}")
 _DOCUMENTATION = {"example.com", "example.org", "example.net"}  # RFC 2606
-_DIGITS = re.compile(r"(?<![\w.+-])\d(?:[ -]?\d){12,18}(?![\w-]|\.\d)")
+# Only Latin letters and digits make a longer word of a number: Chinese stands beside one without a space.
+_DIGITS = re.compile(r"(?<![A-Za-z\d_.+-])\d(?:[ -]?\d){12,18}(?![A-Za-z\d_-]|\.\d)")
+_IN_A_WORD = re.compile(r"[A-Za-z0-9]")
 _IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?: ?[A-Z0-9]){11,30}")
 _PHONE_TRIES = 500
 
@@ -116,7 +118,7 @@ def _ibans(text: str) -> Iterator[Span]:
         at = start + 4
         # A word in capitals may follow: the longest end that is valid, at a word's end.
         while end - start >= 15:
-            if not text[end : end + 1].isalnum() and iban.is_valid(text[start:end]):
+            if not _IN_A_WORD.match(text, end) and iban.is_valid(text[start:end]):
                 yield "iban", start, end
                 at = end
                 break

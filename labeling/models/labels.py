@@ -69,10 +69,10 @@ class Demonstration(Label):
     class Meta:
         ordering = ["id"]
         constraints = [
-            # Of imported conversations; two people may well write the same one.
+            # Of imported conversations that stand; two people may well write the same one.
             models.UniqueConstraint(
                 fields=["project", "content_hash"],
-                condition=models.Q(slot=None) & ~models.Q(content_hash=""),
+                condition=models.Q(slot=None, retraction=None) & ~models.Q(content_hash=""),
                 name="demonstration_imported_once",
             ),
             one_stands("demonstration_one_a_slot"),

@@ -237,7 +237,11 @@ def _share(item: np.ndarray, hits: np.ndarray, totals: np.ndarray, *, seed: int)
 
 
 def _alpha_of_ranks(item: np.ndarray, ranks: np.ndarray) -> float | None:
-    """Alpha over (item, answer) units of mid-ranks, so that a tie of two firsts is 1.5 for everybody."""
+    """Alpha over (item, answer) units of mid-ranks, so that a tie of two firsts is 1.5 for everybody.
+
+    Chance is that of items with as many answers: place 4 is the last of four and a good one of nine, so that chance
+    over all items together would be too large, and alpha above 0 for people who draw lots.
+    """
     if not item.size:
         return None
     known = ranks >= 0
@@ -249,27 +253,41 @@ def _alpha_of_ranks(item: np.ndarray, ranks: np.ndarray) -> float | None:
     values = 2 * width + 1
     unit = which[:, None] * width + np.arange(width)
     counts = np.bincount((unit * values + twice)[known], minlength=(which.max() + 1) * width * values)
-    return _alpha(counts.reshape(-1, values), np.arange(values) / 2, level="ordinal")
+    counts = counts.reshape(-1, values)
+    answers = (counts.reshape(-1, width, values).sum(axis=2) > 0).sum(axis=1).repeat(width)  # of each unit's item
+    parts = [_disagreement(counts[answers == k], np.arange(values) / 2, level="ordinal") for k in np.unique(answers)]
+    observed, expected = (sum(column) for column in zip(*parts, strict=True))
+    return float(1 - observed / expected) if expected else None
 
 
 def _alpha(counts: np.ndarray, values: np.ndarray, *, level: str) -> float | None:
-    """From units x values counts, by the coincidence matrix (Krippendorff 2011, sections B to D)."""
+    """From units x values counts."""
+    observed, expected = _disagreement(counts, values, level=level)
+    return float(1 - observed / expected) if expected else None
+
+
+def _disagreement(counts: np.ndarray, values: np.ndarray, *, level: str) -> tuple[float, float]:
+    """Observed and expected, each summed over the judgements, by the coincidence matrix (Krippendorff 2011, B to D).
+
+    0 and 0 where alpha is not defined. Ordinal distances are shares of the judgements, so that sums over groups of
+    units weigh each group by its judgements.
+    """
     judged = counts.sum(axis=1)
     counts, judged = counts[judged > 1].astype(float), judged[judged > 1]
     used = counts.sum(axis=0) > 0
     counts, values = counts[:, used], values[used]
     if len(values) < 2:
-        return None
+        return 0.0, 0.0
     weighted = counts / (judged - 1)[:, None]
     coincidences = counts.T @ weighted - np.diag(weighted.sum(axis=0))
     n = counts.sum(axis=0)
     if level == "nominal":
         distance = 1 - np.eye(len(values))
     elif level == "ordinal":
-        # How many judgements lie between two values, half of those at either end included.
-        middle = np.cumsum(n) - n / 2
+        # What share of the judgements lies between two values, half of those at either end included.
+        middle = (np.cumsum(n) - n / 2) / n.sum()
         distance = (middle[:, None] - middle) ** 2
     else:
         distance = (values[:, None] - values) ** 2
-    expected = (np.outer(n, n) * distance).sum()
-    return float(1 - (n.sum() - 1) * (coincidences * distance).sum() / expected)
+    expected = (np.outer(n, n) * distance).sum() / (n.sum() - 1)
+    return float((coincidences * distance).sum()), float(expected)

@@ -9,6 +9,9 @@ import numpy as np
 
 from labeling.quality.agreement import Share, bootstrap_share
 
+# Below this many rankings that say something, a resampled interval is far too narrow: three alike have no width at all.
+ENOUGH_RANKINGS = 20
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -17,6 +20,7 @@ class Shown:
     order: answers as shown, first to last. ranks: answer -> tier, 0 the best. lengths: answer -> characters.
     seconds: time the page was in use, 0 where nobody measured it.
     agreed: share of this ranking's preferences that others share, if anybody did.
+    refused: every answer was placed below the "unacceptable" line, so that none is tied with another.
     """
 
     item: int
@@ -25,6 +29,7 @@ class Shown:
     lengths: Mapping[int, int]
     seconds: float
     agreed: float | None = None
+    refused: bool = False
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class Habits:
     earlier: share of preferences for the answer shown earlier; 0.5 without a habit.
     longer: share of preferences for the longer answer; not a fault by itself, since longer can be better.
     unmoved: share of rankings left in the order shown; `unmoved_by_chance` is what a fair judge would leave (1/K!).
-    tied: share of rankings with a single tier.
+    tied: share of rankings with a single tier, of those that have an acceptable answer.
     seconds: the median time on a ranking, of those that were timed.
     haste: Spearman's rank correlation between time and agreement with others, over `timed` rankings; above 0, quick
         work is worse work.
@@ -52,17 +57,20 @@ class Habits:
 
     @property
     def warnings(self) -> list[str]:
-        """Codes of what somebody should look at: the interval excludes what chance explains, with margin."""
+        """Codes of what somebody should look at: the interval excludes what chance explains, with margin.
+
+        None from a share of fewer than ENOUGH_RANKINGS rankings.
+        """
         found = []
-        if self.earlier and (self.earlier.low > 0.55 or self.earlier.high < 0.45):
+        if _is_outside(self.earlier, 0.45, 0.55):
             found.append("position")
-        if self.longer and (self.longer.low > 0.7 or self.longer.high < 0.3):
+        if _is_outside(self.longer, 0.3, 0.7):
             found.append("length")
-        if self.unmoved and self.unmoved.low > max(0.2, 2 * self.unmoved_by_chance):
+        if _is_outside(self.unmoved, 0, max(0.2, 2 * self.unmoved_by_chance)):
             found.append("unmoved")
-        if self.tied and self.tied.low > 0.3:
+        if _is_outside(self.tied, 0, 0.3):
             found.append("tied")
-        if self.haste is not None and _at_least(self.haste, self.timed) > 0.2:
+        if self.haste is not None and self.timed >= ENOUGH_RANKINGS and _at_least(self.haste, self.timed) > 0.2:
             found.append("haste")
         return found
 
@@ -82,11 +90,20 @@ def habits(rankings: Sequence[Shown], *, seed: int = 0) -> Habits:
         longer=bootstrap_share(*zip(*lengths, strict=True), seed=seed),
         unmoved=bootstrap_share([float(_unmoved(ranking)) for ranking in rankings], ones, seed=seed),
         unmoved_by_chance=sum(1 / math.factorial(len(ranking.order)) for ranking in rankings) / len(rankings),
-        tied=bootstrap_share([float(len(set(ranking.ranks.values())) == 1) for ranking in rankings], ones, seed=seed),
+        tied=bootstrap_share(
+            [float(len(set(ranking.ranks.values())) == 1 and not ranking.refused) for ranking in rankings],
+            [float(not ranking.refused) for ranking in rankings],
+            seed=seed,
+        ),
         seconds=statistics.median(timed) if (timed := [r.seconds for r in rankings if r.seconds]) else None,
         haste=_haste(rankings),
         timed=len(_timed(rankings)),
     )
+
+
+def _is_outside(share: Share | None, low: float, high: float) -> bool:
+    """Whether enough rankings say that the share lies beyond low or high."""
+    return share is not None and share.items >= ENOUGH_RANKINGS and (share.low > high or share.high < low)
 
 
 def _preferred(ranking: Shown, larger: Mapping[int, float]) -> tuple[int, int]:

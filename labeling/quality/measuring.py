@@ -38,6 +38,11 @@ def ask(report: QualityReport) -> None:
     )
 
 
+def is_under_way(report: QualityReport) -> bool:
+    """Whether a task may still answer; one that was lost leaves `asked_at` behind."""
+    return report.asked_at is not None and report.asked_at > timezone.now() - ANSWERS_WITHIN
+
+
 def measure(report_id: int) -> None:
     """Computes and stores the report, and renews the comparisons' posteriors.
 

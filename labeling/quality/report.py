@@ -11,7 +11,7 @@ from datetime import date
 from typing import Any
 
 import numpy as np
-from django.db.models import Max
+from django.db.models import Exists, Max, OuterRef, QuerySet
 from django.db.models.functions import Length
 
 from hone.accounts.models import Project
@@ -27,7 +27,10 @@ _NO_VERSION = 0
 
 @dataclass(frozen=True)
 class _Rankings:
-    """n rankings as columns. order: [n, K] answers as shown, -1 after the last; week: the Monday's ordinal (UTC)."""
+    """n rankings as columns. order: [n, K] answers as shown, -1 after the last; week: the Monday's ordinal (UTC).
+
+    refused: 1 where no answer is acceptable.
+    """
 
     judged: Columns
     order: np.ndarray
@@ -35,6 +38,7 @@ class _Rankings:
     version: np.ndarray
     week: np.ndarray
     seconds: np.ndarray
+    refused: np.ndarray
 
 
 def body(*, project: Project, include_simulated: bool) -> dict[str, Any]:
@@ -57,7 +61,7 @@ def body(*, project: Project, include_simulated: bool) -> dict[str, Any]:
         "by_version": list(_groups(pairs, versions, lambda key: {"version": key or None})),
         "by_week": list(_groups(pairs, weeks, lambda key: {"week": date.fromordinal(key).isoformat()})),
         "pairs": [{"a": a, "b": b, **asdict(share)} for (a, b), share in by_two(pairs).items()],
-        "habits": _people(project, rows, pairs),
+        "habits": _people(rows, pairs, _answers(_standing(project, include_simulated=include_simulated))),
         "checks": hidden_report.body(project=project, include_simulated=include_simulated),
     }
 
@@ -68,11 +72,19 @@ def _groups(pairs: Pairs, keys: np.ndarray, name: Callable[[int], dict[str, Any]
         yield {**name(key), **asdict(summary(pairs.where(keys == key)))}
 
 
-def _read(project: Project, *, include_simulated: bool) -> _Rankings:
+def _standing(project: Project, *, include_simulated: bool) -> QuerySet[Ranking]:
     found = Ranking.objects.orders().filter(project=project, retraction=None)
-    if not include_simulated:
-        found = found.filter(simulated=False)
-    width = 1 + (Completion.objects.filter(item__project=project).aggregate(n=Max("index"))["n"] or 0)
+    return found if include_simulated else found.filter(simulated=False)
+
+
+def _answers(rankings: QuerySet[Ranking]) -> QuerySet[Completion]:
+    """The answers of items that have one of these rankings: most items of a large project may have none yet."""
+    return Completion.objects.filter(Exists(rankings.filter(item=OuterRef("item")))).order_by()
+
+
+def _read(project: Project, *, include_simulated: bool) -> _Rankings:
+    found = _standing(project, include_simulated=include_simulated)
+    width = 1 + (_answers(found).aggregate(n=Max("index"))["n"] or 0)
     place = {category: n for n, category in enumerate(Category.values)}
     numbers: list[np.ndarray] = []
     orders: list[np.ndarray] = []
@@ -80,12 +92,12 @@ def _read(project: Project, *, include_simulated: bool) -> _Rankings:
     columns = ("item", "author", "prompt__category", "guideline__number", "created_at", "active_seconds")
     query = found.order_by("id").values_list(*columns, "tiers", "unacceptable", "order_shown")
     for chunk in _chunks(query.iterator(chunk_size=_CHUNK)):
-        number = np.zeros((len(chunk), len(columns)), dtype=np.int64)
+        number = np.zeros((len(chunk), len(columns) + 1), dtype=np.int64)
         order = np.full((len(chunk), width), -1, dtype=np.int16)
         rank = np.full((len(chunk), width), -1, dtype=np.int16)
         for n, (item, author, category, version, at, seconds, placed, below, shown) in enumerate(chunk):
             day = at.toordinal()
-            number[n] = item, author, place[category], version or _NO_VERSION, day - (day - 1) % 7, seconds
+            number[n] = item, author, place[category], version or _NO_VERSION, day - (day - 1) % 7, seconds, not placed
             order[n, : len(shown)] = shown
             for answer, tier in ranks(placed, below).items():
                 rank[n, answer] = tier
@@ -93,11 +105,11 @@ def _read(project: Project, *, include_simulated: bool) -> _Rankings:
         orders.append(order)
         tiers.append(rank)
     if not numbers:
-        numbers, orders = [np.zeros((0, len(columns)), dtype=np.int64)], [np.zeros((0, width), dtype=np.int16)]
+        numbers, orders = [np.zeros((0, len(columns) + 1), dtype=np.int64)], [np.zeros((0, width), dtype=np.int16)]
         tiers = orders
-    item, author, category, version, week, seconds = np.concatenate(numbers).T
+    item, author, category, version, week, seconds, refused = np.concatenate(numbers).T
     judged = Columns(item, author, np.concatenate(tiers))
-    return _Rankings(judged, np.concatenate(orders), category, version, week, seconds)
+    return _Rankings(judged, np.concatenate(orders), category, version, week, seconds, refused)
 
 
 def _chunks(rows: Iterator[Any]) -> Iterator[list[Any]]:
@@ -111,8 +123,8 @@ def _chunks(rows: Iterator[Any]) -> Iterator[list[Any]]:
         yield chunk
 
 
-def _people(project: Project, rows: _Rankings, pairs: Pairs) -> list[dict[str, Any]]:
-    """Each person's habits and agreement with others, the busiest first."""
+def _people(rows: _Rankings, pairs: Pairs, answers: QuerySet[Completion]) -> list[dict[str, Any]]:
+    """Each person's habits and agreement with others, the busiest first. `answers`: at least those that were ranked."""
     judged = rows.judged
     size = len(judged.item)
     preferred = np.zeros(size)
@@ -121,7 +133,7 @@ def _people(project: Project, rows: _Rankings, pairs: Pairs) -> list[dict[str, A
         preferred += np.bincount(side, weights=pairs.preferred, minlength=size)
         agreed += np.bincount(side, weights=pairs.shared, minlength=size)
     share_agreed = np.divide(agreed, preferred, out=np.full(size, np.nan), where=preferred > 0)
-    lengths = _lengths(project, np.unique(judged.item), width=judged.ranks.shape[1])
+    lengths = _lengths(answers, np.unique(judged.item), width=judged.ranks.shape[1])
     first, second = judged.person[pairs.first], judged.person[pairs.second]
     found = []
     for person in np.unique(judged.person).tolist():
@@ -150,15 +162,15 @@ def _shown(rows: _Rankings, n: int, lengths: dict[int, np.ndarray], agreed: np.n
         lengths={answer: int(chars[answer]) for answer in order},
         seconds=float(rows.seconds[n]),
         agreed=None if np.isnan(agreed[n]) else float(agreed[n]),
+        refused=bool(rows.refused[n]),
     )
 
 
-def _lengths(project: Project, items: np.ndarray, *, width: int) -> dict[int, np.ndarray]:
+def _lengths(answers: QuerySet[Completion], items: np.ndarray, *, width: int) -> dict[int, np.ndarray]:
     """Characters of each answer, by item: [K] int32 each."""
-    wanted = set(items.tolist())
+    wanted = set(items.tolist())  # somebody may have ranked one more item meanwhile
     found: dict[int, np.ndarray] = defaultdict(lambda: np.zeros(width, dtype=np.int32))
-    query = Completion.objects.filter(item__project=project, item__kind="rank").order_by()
-    for item, index, chars in query.values_list("item_id", "index", Length("text")).iterator(chunk_size=_CHUNK):
+    for item, index, chars in answers.values_list("item_id", "index", Length("text")).iterator(chunk_size=_CHUNK):
         if item in wanted:
             found[item][index] = chars
     return found

@@ -5,6 +5,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from hone.accounts.models import User
+from labeling import given
 from labeling.models import Category, Ranking
 from labeling.responses import LETTERS
 
@@ -12,6 +13,8 @@ from labeling.responses import LETTERS
 PUBLISHED, PUBLISHED_ERROR = 0.726, 0.015
 # Below this many comparisons an interval says little, whatever it is.
 ENOUGH = 100
+# Nor on fewer items: the judgements of one hang together, and nine people who rank one item are 36 pairs of people.
+ENOUGH_ITEMS = 30
 WEEKS_SHOWN = 12
 PEOPLE_IN_MATRIX = 12
 # Two people who met at fewer items are not called low: their interval is too narrow to be believed.
@@ -24,6 +27,8 @@ def headline(share: dict[str, Any] | None) -> tuple[str, str]:
         return "draft", _("Nobody knows yet: no two people have ranked the same item.")
     if share["n"] < ENOUGH or share["high"] - share["low"] > 0.2:
         return "waiting", _("Too early to say: too few answers were compared by two people.")
+    if share["items"] < ENOUGH_ITEMS:
+        return "waiting", _("Too early to say: two people ranked too few of the same items.")
     if share["low"] > PUBLISHED + PUBLISHED_ERROR:
         return "done", _("Yes: people agree more often than InstructGPT's labelers did.")
     if share["high"] >= PUBLISHED - PUBLISHED_ERROR:
@@ -115,10 +120,16 @@ def order_of(ranking: Ranking) -> dict[str, Any]:
     if ranking.verdict:  # no order; the answers as they were shown
         tiers = [ranking.order_shown]
     answers = [
-        {"letter": letter.get(index, "?"), "text": texts.get(index, ""), "is_bad": index in ranking.unacceptable}
+        {
+            "letter": letter.get(index, "?"),
+            "text": texts.get(index, ""),
+            "is_bad": index in ranking.unacceptable,
+            **given.of_answer(ranking, index),
+        }
         for tier in tiers
         for index in tier
     ]
     order = " > ".join(" = ".join(letter.get(index, "?") for index in tier) for tier in ranking.tiers)
     bad = " ".join(letter.get(index, "?") for index in ranking.unacceptable)
-    return {"order": order, "bad": bad, "answers": answers}
+    strength = given.strength(ranking, answers[0]["letter"]) if answers else ""
+    return {"order": order, "bad": bad, "answers": answers, "strength": strength}

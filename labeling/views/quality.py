@@ -54,7 +54,7 @@ def quality(request: HttpRequest, slug: str) -> HttpResponse:
         "report": report,
         "include_simulated": simulated,
         "has_simulated": project.memberships.filter(user__is_simulated=True).exists(),
-        "is_measuring": report.asked_at is not None,
+        "is_measuring": measuring.is_under_way(report),
         "retractions": _retractions(project)[:10],
         "unjudged": verdicts.overview(project),
     }
@@ -110,6 +110,7 @@ def retract(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
         effect = retraction.effect(project=project, author=author, since=since)
         context = {**_of_project(user, project), "author": author, "form": form, "effect": effect, "since": since}
         context["paid"] = earnings.of_standing_labels(project=project, author=author, since=since)
+        context["emptied"] = retraction.batches_left_empty(project=project, author=author, since=since)
         return render(request, "labeling/retract.html", context)
     try:
         made = retraction.retract(
@@ -138,11 +139,18 @@ def restore(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     project = access.project_for(user, slug, roles=access.MANAGERS)
     found = get_object_or_404(Retraction, pk=pk, project=project, cause=Retraction.Cause.LEAD)
     try:
-        retraction.undo(retraction=found, actor=user)
+        stay = retraction.undo(retraction=found, actor=user)
     except retraction.AlreadyUndone:
         messages.error(request, _("These labels were restored already."))
     else:
         messages.success(request, _("The labels are restored."))
+        if stay:
+            sentence = ngettext(
+                "%(n)d conversation was imported again meanwhile; that one stands, the earlier one stays retracted.",
+                "%(n)d conversations were imported again meanwhile; those stand, the earlier ones stay retracted.",
+                stay,
+            )
+            messages.info(request, sentence % {"n": stay})
     return redirect("labeling:person", slug=slug, pk=found.author_id)
 
 

@@ -31,8 +31,8 @@ def settings(request: HttpRequest, slug: str) -> HttpResponse:
     for title, form_class in SECTIONS:
         sent = request.method == "POST" and request.POST.get("section") == form_class.name
         form = form_class(request.POST if sent else None, project=project)
-        if sent and form.is_valid():
-            messages.success(request, form.save(actor=user))
+        if sent and form.is_valid() and (done := form.save(actor=user)):
+            messages.success(request, done)
             return redirect(reverse("labeling:settings", args=[slug]))
         sections.append({"title": title, "form": form})
     return render(request, "labeling/settings.html", {"project": project, "sections": sections})

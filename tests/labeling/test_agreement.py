@@ -133,3 +133,30 @@ def test_turning_one_order_round_turns_tau_b_round(data: st.DataObject) -> None:
     assert tau == tau_b(b, a)
     assert (tau is None and turned is None) or tau == pytest.approx(-turned)
     assert tau is None or -1 - 1e-9 <= tau <= 1 + 1e-9
+
+
+@pytest.mark.parametrize("sizes", [[4], [2, 4], [2, 9], [2, 4, 9]])
+def test_alpha_is_0_for_random_orders_however_many_answers_the_items_have(sizes: list[int]) -> None:
+    rng = np.random.default_rng(3)
+    judgements = []
+    for item in range(3000):
+        k = int(rng.choice(sizes))
+        for person in range(2):
+            judgements.append(Judgement(item, person, dict(enumerate(rng.permutation(k).tolist()))))
+    found = measure(judgements).alpha
+    assert found == pytest.approx(0, abs=0.04)
+
+
+def test_alpha_over_items_of_two_sizes_weighs_each_by_its_answers() -> None:
+    """Items of four answers all agreed upon (24 judgements), of two all opposed (12).
+
+    Distances are shares of the judgements between two values. Of two values half of the judgements each: 1/2 apart,
+    observed 12 * 1/4, by chance half of that, times n / (n - 1). Of four values a quarter each: observed 0.
+    """
+    agreed = [Judgement(item, person, {0: 0, 1: 1, 2: 2, 3: 3}) for item in range(3) for person in range(2)]
+    opposed = [Judgement(10 + item, person, {0: person, 1: 1 - person}) for item in range(3) for person in range(2)]
+    middle = [(n + 0.5) / 4 for n in range(4)]
+    four = 24 * sum((a - b) ** 2 for a in middle for b in middle) / 16 * 24 / 23
+    two = 12 * (1 / 2 * 1 / 4) * 12 / 11
+    assert measure([*agreed, *opposed]).alpha == pytest.approx(1 - 12 / 4 / (four + two))
+    assert measure(agreed).alpha == 1

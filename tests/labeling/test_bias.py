@@ -76,3 +76,26 @@ def test_ties_and_equal_lengths_say_nothing() -> None:
     assert found.earlier is None and found.longer is None
     with pytest.raises(ValueError, match="no ranking"):
         habits([])
+
+
+@pytest.mark.parametrize("k", [2, 4])
+@pytest.mark.parametrize("count", [1, 2, 5, 19])
+def test_a_newcomer_without_a_habit_is_never_warned_about(count: int, k: int) -> None:
+    """By chance alone one ranking is all "first", "long" or "unmoved"; resampling it gives an interval of no width."""
+    fair = rankings("fair", count=200 * count, k=k)
+    assert [habits(fair[at : at + count]).warnings for at in range(0, len(fair), count)] == [[]] * 200
+
+
+@pytest.mark.parametrize("k", [2, 4])
+def test_few_of_the_fair_are_warned_about_once_there_are_enough_rankings(k: int) -> None:
+    fair = rankings("fair", count=200 * 20, k=k)
+    warned = sum(bool(habits(fair[at : at + 20]).warnings) for at in range(0, len(fair), 20))
+    assert warned <= 10  # 5 %
+
+
+def test_a_ranking_without_an_acceptable_answer_is_no_tie() -> None:
+    order, lengths = [0, 1], {0: 5, 1: 5}
+    refused = [Shown(n, order, {0: 0, 1: 0}, lengths, 10, refused=True) for n in range(30)]
+    assert habits(refused).tied is None and habits(refused).warnings == []
+    found = habits([*refused, Shown(30, order, {0: 0, 1: 0}, lengths, 10), Shown(31, order, {0: 0, 1: 1}, lengths, 10)])
+    assert found.tied and (found.tied.value, found.tied.n, found.tied.items) == (1 / 2, 2, 2)

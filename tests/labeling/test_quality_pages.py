@@ -103,6 +103,18 @@ def test_what_belongs_to_another_project_is_not_found(client: Client, project: P
 
 
 class TestTheQualityPage:
+    def test_measure_again_comes_back_after_a_task_that_was_lost(
+        self, client: Client, api: APIClient, project: Project, manager: User
+    ) -> None:
+        measure(project)
+        api.force_authenticate(manager)
+        for minutes, is_measuring in ((1, True), (6, False)):
+            QualityReport.objects.update(asked_at=timezone.now() - timedelta(minutes=minutes))
+            page = see(client, manager, QUALITY)
+            assert page.context["is_measuring"] is is_measuring
+            assert ("disabled" in page.content.decode()) is is_measuring
+            assert api.get("/api/v1/projects/alpha/quality/").json()["is_measuring"] is is_measuring
+
     def test_empty_states_say_what_is_needed(
         self, client: Client, project: Project, manager: User, contractor: User
     ) -> None:
@@ -164,10 +176,27 @@ class TestTheQualityPage:
 def test_the_verdict(value: float, low: float, high: float, n: int, state: str) -> None:
     share = {"value": value, "low": low, "high": high, "n": n, "items": n}
     assert showing.headline(share)[0] == state
+    # Nine people at each of three items make 108 pairs of people: no verdict over three items.
+    assert showing.headline({**share, "items": 3})[0] == "waiting"
     assert showing.headline(None)[0] == "draft"
 
 
 class TestRetracting:
+    def test_batches_that_lose_every_label_are_named(
+        self, client: Client, project: Project, manager: User, contractor: User, second: User
+    ) -> None:
+        factories.make_ranking(contractor, project, [[0], [1]])
+        shared = factories.make_batch(project, answers=2, slots=2)
+        alone = Ranking.objects.get().item.batch
+        for user in (contractor, second):
+            rank(user, project, [[0], [1]])
+        type(alone).objects.filter(pk=alone.pk).update(name="Round 1, ranking")
+        type(alone).objects.filter(pk=shared.pk).update(name="Round 2, ranking")
+        client.force_login(manager)
+        page = client.post(f"/p/alpha/people/{contractor.pk}/retract/", {"reason": "No"}).content.decode()
+        assert "No label is left in <strong>Round 1, ranking</strong>: a round that waits for it" in page
+        assert Ranking.objects.filter(retraction=None).count() == 3
+
     def test_first_the_counts_then_the_deed(
         self, client: Client, project: Project, manager: User, contractor: User
     ) -> None:

@@ -118,6 +118,29 @@ def test_simulated_and_retracted_rankings_are_left_out(
     assert found["rankings"] == 1 and found["agreement"]["without_ties"] is None
 
 
+def test_answers_that_nobody_ranked_are_not_read(project: Project, contractor: User) -> None:
+    factories.make_batch(project, answers=2)
+    rank(contractor, project, [[0], [1]])
+    factories.make_batch(project, answers=9, items=3)
+    rows = report._read(project, include_simulated=False)
+    assert rows.judged.ranks.shape == (1, 2)
+    with CaptureQueriesContext(connection) as captured:
+        measured(project)
+    [lengths] = [query["sql"] for query in captured if "LENGTH(" in query["sql"]]
+    with connection.cursor() as cursor:
+        cursor.execute(lengths[lengths.index("SELECT") :])  # of a server-side cursor's declaration
+        assert len(cursor.fetchall()) == 2
+
+
+def test_a_ranking_without_an_acceptable_answer_counts_as_no_tie(project: Project, contractor: User) -> None:
+    factories.make_batch(project, answers=2, items=2)
+    rank(contractor, project, [], unacceptable=[0, 1])
+    assert measured(project)["habits"][0]["tied"] is None
+    rank(contractor, project, [[0, 1]])
+    tied = measured(project)["habits"][0]["tied"]
+    assert (tied["value"], tied["n"]) == (1, 1)
+
+
 def test_another_projects_rankings_do_not_count(project: Project, contractor: User) -> None:
     other = factories.make_project("other")
     factories.make_ranking(factories.make_member(other), other, [[0], [1]])
@@ -190,6 +213,15 @@ class TestWhenItIsMeasured:
         with django_capture_on_commit_callbacks(execute=True):
             measuring.ask(made)
         assert asked == [made.pk]
+
+    def test_a_task_that_was_lost_is_under_way_no_longer(self, project: Project, contractor: User) -> None:
+        """Asked for by hand, lost, and no label since: nothing else would ever ask, and the button stayed disabled."""
+        report_row = QualityReport.objects.create(project=project, asked_at=timezone.now())
+        assert measuring.is_under_way(report_row)
+        report_row.asked_at = timezone.now() - measuring.ANSWERS_WITHIN - timedelta(seconds=1)
+        assert not measuring.is_under_way(report_row)
+        report_row.asked_at = None
+        assert not measuring.is_under_way(report_row)
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import uuid
 from typing import Any
 
 import pytest
+from django.test import Client
 from rest_framework.test import APIClient
 
 from hone.accounts.models import Project, User
@@ -132,29 +133,38 @@ def lines(api: APIClient, manager: User) -> list[dict[str, Any]]:
     return [json.loads(line) for line in b"".join(answer.streaming_content).decode().splitlines()]
 
 
-JUDGED = {"strength", "chosen_ratings", "rejected_ratings", "chosen_flags", "rejected_flags"}
+JUDGED = {"strength", "reason", "chosen_ratings", "rejected_ratings", "chosen_flags", "rejected_flags"}
 
 
-def test_the_export_names_ratings_flags_and_strength(
+def test_the_export_names_ratings_flags_strength_and_reason(
     api: APIClient, asked: Project, contractor: User, manager: User
 ) -> None:
     submit(api, take(api, contractor), **good())
     [row] = lines(api, manager)
     assert {key: row[key] for key in JUDGED} == {
         "strength": 3,
-        "chosen_ratings": {"quality": 6},
-        "rejected_ratings": {"quality": 2},
-        "chosen_flags": [],
-        "rejected_flags": ["unsafe"],
+        "reason": "A lies",
+        "chosen_ratings": '{"quality": 6}',
+        "rejected_ratings": '{"quality": 2}',
+        "chosen_flags": "",
+        "rejected_flags": "unsafe",
     }
 
 
-def test_an_export_without_a_form_has_none_of_these_columns(
+def test_an_export_without_a_form_has_the_same_columns_of_the_same_types(
     api: APIClient, project: Project, contractor: User, manager: User
 ) -> None:
     factories.make_ranking(contractor, project, [[0], [1]])
     [row] = lines(api, manager)
-    assert not JUDGED & row.keys()
+    assert {key: row[key] for key in JUDGED} == {
+        "strength": 0,
+        "reason": "",
+        "chosen_ratings": "{}",
+        "rejected_ratings": "{}",
+        "chosen_flags": "",
+        "rejected_flags": "",
+    }
+    assert row["guideline_version"] == 0 and None not in row.values()
 
 
 def test_an_optional_scale_left_out_is_null_in_the_export(
@@ -164,5 +174,21 @@ def test_an_optional_scale_left_out_is_null_in_the_export(
     ranking_forms.change(project=project, form=form, actor=manager)
     assert submit(api, take(api, contractor), tiers=[["A"], ["B"]], ratings={"A": {"quality": 3}}).status_code == 201
     [row] = lines(api, manager)
-    assert row["chosen_ratings"] == {"quality": 3} and row["rejected_ratings"] == {"quality": None}
-    assert JUDGED & row.keys() == {"chosen_ratings", "rejected_ratings"}
+    assert json.loads(row["chosen_ratings"]) == {"quality": 3}
+    assert json.loads(row["rejected_ratings"]) == {"quality": None}
+
+
+def test_the_persons_page_shows_all_that_was_given(
+    api: APIClient, client: Client, asked: Project, contractor: User, reviewer: User
+) -> None:
+    submit(api, take(api, contractor), **good())
+    client.force_login(reviewer)
+    page = client.get(f"/p/alpha/people/{contractor.pk}/")
+    [label] = page.context["labels"]
+    best, worst = label["answers"]
+    assert [rating["value"] for rating in best["ratings"] + worst["ratings"]] == [6, 2]
+    text = page.content.decode()
+    high, flag = ASKED["scales"][0]["high"], ASKED["flags"][0]["label"]  # type: ignore[index]
+    assert f": 6 of {high}</span>" in text and f": 2 of {high}</span>" in text
+    assert best["flags"] == [] and worst["flags"] == [flag] and f">{flag}</span>" in text
+    assert f"{best['letter']} is clearly better" in text and "Reason: A lies" in text

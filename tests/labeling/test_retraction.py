@@ -1,5 +1,6 @@
 """Labels taken back: where they vanish from, what stays, what asking again opens, and undoing it all."""
 
+import io
 import json
 import threading
 import uuid
@@ -13,7 +14,7 @@ from rest_framework.test import APIClient
 
 from hone.accounts.models import Project, User
 from hone.audit.models import Event
-from labeling import assignment, queries, responses, retraction
+from labeling import assignment, importing, queries, responses, retraction
 from labeling.models import Comparison, Demonstration, Ranking, Retraction, Slot
 from tests import factories
 from training import estimates, lineage, retracted, rounds, snapshots
@@ -74,6 +75,7 @@ def test_retracted_labels_leave_every_door_and_come_back(
         return {
             "counts": [counts[name] for name in ("demonstrations", "rankings", "comparisons")],
             "mix": mix["demonstrations"],
+            "wanted": queries.most_wanted(project)["wanted"],
             "people": people[contractor],
             "export": sorted(set(exported(api, project))),
             "list": [row["id"] for row in api.get("/api/v1/projects/alpha/demonstrations/").json()["results"]],
@@ -82,6 +84,7 @@ def test_retracted_labels_leave_every_door_and_come_back(
         }
 
     before = seen()
+    assert before["wanted"] == 2  # 45.6 % of three are 1.4
     assert before["counts"] == [2, 2, 6] and before["frozen"] == {
         "rankings": [ranked.pk, kept.pk],
         "demonstrations": [written.pk, stays.pk],
@@ -91,6 +94,7 @@ def test_retracted_labels_leave_every_door_and_come_back(
     assert seen() == {
         "counts": [1, 1, 3],
         "mix": 1,
+        "wanted": 1,
         "people": (0, 0),
         "export": [kept.pk],
         "list": [stays.pk],
@@ -294,3 +298,35 @@ def test_a_member_who_was_taken_out_keeps_their_labels(
     assert answer.status_code == 302 and not project.memberships.get(user=contractor).is_active
     api.force_authenticate(manager)
     assert exported(api, project) == [made.pk] and queries.counts(project)["rankings"] == 1
+
+
+class TestImportedAgain:
+    def load(self, project: Project, manager: User) -> importing.Imported:
+        row = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}
+        file = io.BytesIO(json.dumps(row).encode())
+        return importing.import_demonstrations(project=project, file=file, name="rows.jsonl", actor=manager)
+
+    def test_a_retracted_conversation_can_be_imported_again_and_a_standing_one_not(
+        self, project: Project, manager: User
+    ) -> None:
+        assert self.load(project, manager).created == 1
+        take_back(manager, project, manager)
+        again = self.load(project, manager)
+        assert (again.created, again.duplicates) == (1, 0)
+        assert Demonstration.objects.count() == 2 and Demonstration.objects.filter(retraction=None).count() == 1
+        once_more = self.load(project, manager)
+        assert (once_more.created, once_more.duplicates) == (0, 1)
+
+    def test_restoring_leaves_the_one_that_stands_and_says_so(
+        self, client: Client, project: Project, manager: User, contractor: User
+    ) -> None:
+        self.load(project, manager)
+        written = demonstrate(manager, project)
+        made = take_back(manager, project, manager)
+        self.load(project, manager)
+        client.force_login(manager)
+        page = client.post(f"/p/alpha/retractions/{made.pk}/restore/", follow=True).content.decode()
+        assert "The labels are restored." in page and "1 conversation was imported again meanwhile" in page
+        standing = Demonstration.objects.filter(retraction=None)
+        assert standing.count() == 2 and written in standing
+        assert Event.objects.get(verb="labels.restored").detail["replaced"] == 1

@@ -147,3 +147,33 @@ def test_a_row_without_a_name_is_told_so_once(page: Client, project: Project) ->
 def test_a_count_that_is_none_gives_no_rows(page: Client, project: Project, count: str) -> None:
     answer = page.post(ADDRESS, body("preview", **{"flags-count": count}))
     assert answer.status_code == 200 and len(answer.context["sections"][0]["form"].rows["flags"]) in (0, 3)
+
+
+class TestTwoManagersAtOnce:
+    def test_the_later_one_sees_the_earlier_ones_form_and_keeps_what_they_typed(
+        self, page: Client, project: Project, manager: User
+    ) -> None:
+        began = page.get(ADDRESS).context["sections"][0]["form"].based_on
+        theirs = {"flags": [{"key": "unsafe", "label": "Theirs alone", "help": ""}]}
+        ranking_forms.change(project=project, form=theirs, actor=manager)
+        sent = body(flags=[{"label": "Mine", "help": "", "key": "mine"}], based_on=began)
+        answer = page.post(ADDRESS, sent)
+        shown = answer.content.decode()
+        assert answer.status_code == 200 and "Somebody else changed the ranking form meanwhile" in shown
+        assert "Theirs alone" in shown and 'value="Mine"' in shown
+        assert [flag["key"] for flag in (ranking_forms.of(project) or {})["flags"]] == ["unsafe"]
+        again = body(flags=[{"label": "Mine", "help": "", "key": "mine"}], based_on=section(answer).based_on)
+        assert page.post(ADDRESS, again).status_code == 302
+        assert [flag["key"] for flag in (ranking_forms.of(project) or {})["flags"]] == ["mine"]
+
+    def test_the_stamp_outlives_the_editors_buttons(self, page: Client, project: Project, manager: User) -> None:
+        began = section(page.get(ADDRESS)).based_on
+        ranking_forms.change(project=project, form={"reason": "required"}, actor=manager)
+        added = page.post(ADDRESS, body("add:flags", based_on=began))
+        assert section(added).based_on == began
+        page.post(ADDRESS, body(based_on=section(added).based_on))
+        assert RankingForm.objects.get().reason == "required"
+
+
+def section(answer: Any) -> Any:
+    return answer.context["sections"][0]["form"]

@@ -13,6 +13,7 @@ from hone.audit.models import Event
 from labeling import checks, tasks
 from labeling.batches import NewItem, open_batch
 from labeling.models import Demonstration, Draft, Prompt, PromptBand, Slot, WritingRules
+from labeling.writing_rules import Changed, WritingRulesForm
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -244,3 +245,39 @@ def test_who_may_set_the_rules(
 def test_the_database_holds_the_rules_too(project: Project, fields: dict[str, Any]) -> None:
     with pytest.raises(IntegrityError), transaction.atomic():
         rules(project, **fields)
+
+
+class TestTwoManagersAtOnce:
+    sent = {"min_chars": "5", "words_action": "off", "language": "off", "personal": "off", "duplicates": "off",
+            "similarity": "85"}  # fmt: skip
+
+    def test_the_later_one_sees_the_earlier_ones_rules_and_keeps_what_they_typed(
+        self, client: Client, project: Project, manager: User
+    ) -> None:
+        client.force_login(manager)
+        began = client.get(PAGE).context["form"].based_on
+        first = {**self.sent, "min_chars": "", "words_action": "warn", "words": "theirs alone", "based_on": began}
+        assert client.post(PAGE, first).status_code == 302
+        answer = client.post(PAGE, {**self.sent, "based_on": began})
+        shown = answer.content.decode()
+        assert answer.status_code == 200 and "Somebody else changed the writing rules meanwhile" in shown
+        assert "theirs alone" in shown and "Warn, and record it with the label" in shown
+        assert answer.context["form"]["min_chars"].value() == "5"
+        kept = WritingRules.objects.get()
+        assert (kept.min_chars, kept.words, kept.words_action) == (None, "theirs alone", "warn")
+        assert Event.objects.filter(verb="writing_rules.changed").count() == 1
+        again = client.post(PAGE, {**self.sent, "based_on": answer.context["form"].based_on})
+        assert again.status_code == 302
+        kept.refresh_from_db()
+        assert (kept.min_chars, kept.words, kept.words_action) == (5, "", "off")
+        fields = Event.objects.filter(verb="writing_rules.changed").latest("id").detail["fields"]
+        assert fields == ["min_chars", "words", "words_action"]
+
+    def test_of_two_first_saves_the_second_updates(self, project: Project, manager: User) -> None:
+        """Both were read before there was a row: an insert by the later one would be the second of its project."""
+        one, other = (WritingRulesForm(self.sent, project=project) for _ in range(2))
+        assert one.is_valid() and other.is_valid()
+        one.save_for(manager)
+        with pytest.raises(Changed):
+            other.save_for(manager)
+        assert WritingRules.objects.get().min_chars == 5

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from hone.accounts.models import Project, User
-from labeling import assignment, responses, withdrawal
+from labeling import assignment, responses, retraction, withdrawal
 from labeling.models import Completion, Item, ModelNames, Slot
 from tests import factories
 from training import lineage, outcomes, rounds, runs, snapshots, tasks
@@ -157,6 +157,32 @@ def test_a_gate_that_is_not_automatic_waits_for_the_lead(
     assert stage_states(found) == {"write": "done", "sft": "running"}
     with pytest.raises(runs.NotPossible):
         rounds.continue_past_gate(stage_id=found.stages.get(kind="write").pk, actor=lead)
+
+
+def test_a_gate_stays_shut_when_every_label_is_taken_back(
+    project: Project, prompts: None, base: Checkpoint, lead: User, contractor: User, manager: User, woken: list[int]
+) -> None:
+    """With no place left nothing is wanted and nothing there: 0 of 0 is no reason to train."""
+    found = start(project, base, lead, write={"prompts": 2}, sft={})
+    write_all(project, contractor)
+    taken = retraction.retract(
+        project=project, author=contractor, since=None, reason="No", ask_again=False, actor=manager
+    )
+    rounds.advance(found.pk)
+    assert stage_states(found) == {"write": "waiting", "sft": "pending"}
+    retraction.undo(retraction=taken, actor=manager)
+    rounds.advance(found.pk)
+    assert stage_states(found) == {"write": "done", "sft": "running"}
+
+
+def test_a_stage_with_nothing_to_ask_people_for_is_passed(
+    project: Project, prompts: None, base: Checkpoint, lead: User, contractor: User, woken: list[int]
+) -> None:
+    for prompt in rounds.prompts_to_write(project):
+        messages = [*prompt.messages, {"role": "assistant", "content": "An answer."}]
+        prompt.demonstrations.create(project=project, author=contractor, messages=messages)
+    found = start(project, base, lead, write={}, sft={})
+    assert stage_states(found) == {"write": "done", "sft": "running"}
 
 
 def test_enough_labels_open_the_gate_before_all_slots_are_done(
