@@ -91,7 +91,7 @@ def _provenance(row: dict[str, Any]) -> dict[str, Any]:
         "tier_distance": row["margin"],
         "chosen_acceptable": row["chosen_acceptable"],
         "rejected_acceptable": row["rejected_acceptable"],
-        # 1, as the person said it, where nothing was measured yet: without nulls the column has one type for all readers.
+        # 1, as the person said it, where nothing was measured yet: without nulls the column has one type for all.
         "posterior": 1.0 if row["posterior"] is None else row["posterior"],
         "category": row["category"],
         "language": row["language"],
