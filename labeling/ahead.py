@@ -11,7 +11,7 @@ from django.db import transaction
 
 from hone import prepared
 from hone.accounts.models import Project, User
-from labeling import hidden, statements
+from labeling import hidden, qualifying, statements
 from labeling.assignment import LeaseLost, _lease, _renewed, _slot, lock_held, lock_person, release, wrote_for
 from labeling.models import Slot
 
@@ -34,7 +34,9 @@ def fetch(*, slot_id: int, user: User, lease_token: uuid.UUID, project: Project)
         if current.kind == "write" or not wrote_for(user=user, prompt_id=slot.item.prompt_id):
             return _renewed(slot, project)
         release(slot)
-    # Returned work comes first, and by a page of its own; so does the reading of a new guideline version.
+    # Returned work comes first, and by a page of its own; so do the qualification test and a new guideline version.
+    if qualifying.is_missing(project=project, user=user):
+        return None
     if Slot.objects.filter(holder=user, project=project, kind=current.kind, state=Slot.State.RETURNED).exists():
         return None
     taking = {"user": user.pk, "project": project.pk, "confirm": project.confirm_guideline}

@@ -17,7 +17,7 @@ from django.db.models.functions import Now
 
 from hone import prepared
 from hone.accounts.models import Project, User
-from labeling import guideline_reading, guidelines, hidden, ranking_forms, statements
+from labeling import guideline_reading, guidelines, hidden, qualifying, ranking_forms, statements
 from labeling.models import Completion, Guideline, Hidden, Item, Prompt, Slot
 
 
@@ -38,7 +38,8 @@ def next_slot(*, project: Project, user: User, kind: str) -> Slot | None:
     """The slot that the user holds already, with its lease renewed, or else a newly leased one, or None.
 
     Never an item that the user submitted or skipped, never a ranking for a prompt whose demonstration is theirs.
-    Raises GuidelineUnread; a slot whose lease is alive may be finished under the version it was handed out with.
+    Raises qualifying.NotQualified, and GuidelineUnread; a slot whose lease is alive may be finished under the version
+    it was handed out with.
     """
     # Two tabs of one person must not take two slots of one item, which the statements below could not see until the
     # other transaction commits.
@@ -55,10 +56,12 @@ def next_slot(*, project: Project, user: User, kind: str) -> Slot | None:
         elif held["alive"]:
             return _renewed(slot, project)
         else:
+            qualifying.require(project=project, user=user)
             slot.guideline = guidelines.current(project)
             if slot.guideline and guideline_reading.must_read(project=project, user=user):
                 raise GuidelineUnread(slot.guideline)
             return _lease(slot=slot, project=project, user=user)
+    qualifying.require(project=project, user=user)
     taking = {"user": user.pk, "project": project.pk, "confirm": project.confirm_guideline}
     found = prepared.row(statements.TAKE[kind], taking)
     if found is None and free_expired(project=project):

@@ -7,7 +7,7 @@ from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
 from hone.accounts.models import Membership, Project, User
-from labeling import lanes, members
+from labeling import lanes, members, qualifying
 from labeling.models import Category, Guideline
 
 
@@ -79,10 +79,17 @@ class MemberTagsForm(forms.Form):
 
 
 class MemberSwitchForm(forms.Form):
-    """The buttons beside a member: remove, let in again."""
+    """The buttons beside a member: remove, let in again, qualify, one more attempt."""
 
     member = forms.ModelChoiceField(Membership.objects.none())
-    action = forms.ChoiceField(choices=[("deactivate", _("Remove")), ("activate", _("Let in again"))])
+    action = forms.ChoiceField(
+        choices=[
+            ("deactivate", _("Remove")),
+            ("activate", _("Let in again")),
+            ("qualify", _("Qualify by hand")),
+            ("give_attempt", _("One more attempt")),
+        ]
+    )
 
     def __init__(self, *args: Any, project: Project, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -90,7 +97,12 @@ class MemberSwitchForm(forms.Form):
 
     def save(self, *, actor: User) -> None:
         """Raises members.LastManager."""
-        change = members.activate if self.cleaned_data["action"] == "activate" else members.deactivate
+        change = {
+            "deactivate": members.deactivate,
+            "activate": members.activate,
+            "qualify": qualifying.qualify,
+            "give_attempt": qualifying.give_attempt,
+        }[self.cleaned_data["action"]]
         change(member=self.cleaned_data["member"], actor=actor)
 
 

@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from labeling.messages import clean_text
-from labeling.models import GuidelineReading, QuizAttempt
+from labeling.models import GuidelineReading
 
 QUESTIONS = 20
 OPTIONS = 6
@@ -115,11 +115,12 @@ def score(quiz: Quiz, answers: list[list[int]]) -> tuple[int, bool]:
     missing = [number for number, chosen in enumerate(answers) if not chosen]
     if missing:
         raise Unanswered(missing)
-    right = sum(_is_right(question, chosen) for question, chosen in zip(quiz["questions"], answers, strict=True))
+    right = sum(is_right(question, chosen) for question, chosen in zip(quiz["questions"], answers, strict=True))
     return right, 100 * right >= quiz["pass_percent"] * len(quiz["questions"])
 
 
-def _is_right(question: dict[str, Any], chosen: list[int]) -> bool:
+def is_right(question: dict[str, Any], chosen: list[int]) -> bool:
+    """Exactly the right options, no more and no fewer."""
     return sorted(set(chosen)) == sorted(question["right"])
 
 
@@ -127,7 +128,11 @@ def asked(reading: GuidelineReading) -> list[dict[str, Any]]:
     """The questions as they are put at the reading's next try: options as (index, text), in a new order each time."""
     quiz = reading.guideline.quiz or {"questions": []}
     # Drawn from a secret, so that a page that is opened again shows the same try.
-    draw = random.Random(f"{settings.SECRET_KEY}:{reading.pk}:{reading.attempts.count()}")
+    return drawn(quiz, random.Random(f"{settings.SECRET_KEY}:{reading.pk}:{reading.attempts.count()}"))
+
+
+def drawn(quiz: Quiz, draw: random.Random) -> list[dict[str, Any]]:
+    """The questions for a page, each with its options as (index, text) in an order of this draw."""
     questions = []
     for number, question in enumerate(quiz["questions"]):
         options = list(enumerate(question["options"]))
@@ -147,7 +152,7 @@ def read_answers(quiz: Quiz, posted: Any) -> list[list[int]]:
     return found
 
 
-def result(quiz: Quiz, attempt: QuizAttempt) -> list[dict[str, Any]]:
+def result(quiz: Quiz, answers: list[list[int]]) -> list[dict[str, Any]]:
     """What was answered wrong in a try, with the explanations; never the right answers themselves."""
     return [
         {
@@ -156,6 +161,6 @@ def result(quiz: Quiz, attempt: QuizAttempt) -> list[dict[str, Any]]:
             "chosen": [question["options"][index] for index in chosen],
             "explanation": question["explanation"],
         }
-        for number, (question, chosen) in enumerate(zip(quiz["questions"], attempt.answers, strict=True))
-        if not _is_right(question, chosen)
+        for number, (question, chosen) in enumerate(zip(quiz["questions"], answers, strict=True))
+        if not is_right(question, chosen)
     ]

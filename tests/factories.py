@@ -9,7 +9,7 @@ from typing import Any
 from django.utils import timezone
 
 from hone.accounts.models import Membership, Project, User
-from labeling import guidelines
+from labeling import guidelines, qualifying
 from labeling.batches import NewItem, open_batch
 from labeling.messages import content_hash
 from labeling.models import (
@@ -17,6 +17,7 @@ from labeling.models import (
     Demonstration,
     Guideline,
     Prompt,
+    Qualification,
     Ranking,
     Review,
     ReviewRules,
@@ -47,6 +48,30 @@ def make_member(project: Project, role: str = "contractor", **fields: Any) -> Us
 def make_guideline(project: Project, *, body: str = "# Spec\n\n## Rules\n\nBe truthful.") -> Guideline:
     draft = guidelines.save_draft(project=project, title="Spec", body=body)
     return guidelines.publish(guideline=draft, actor=make_user())
+
+
+def make_qualification(project: Project, *, actor: User, words: str = "?", **fields: Any) -> Qualification:
+    """A test that is on: one choice question (the first option is right) and one ranking question (A > B > C)."""
+    question = {
+        "text": words,
+        "several": False,
+        "options": [f"{words} 1", f"{words} 2"],
+        "right": [0],
+        "explanation": f"{words} 3",
+    }
+    ranking = {"prompt": words, "answers": [f"{words} {letter}" for letter in "ABC"], "tiers": [1, 2, 3]}
+    values: dict[str, Any] = {
+        "is_on": True,
+        "pass_percent": 80,
+        "attempts": 3,
+        "questions": [question],
+        "rankings": [ranking],
+        "keep": True,
+        "based_on": qualifying.stamp(qualifying.test_of(project)),
+    }
+    made = qualifying.save(project=project, actor=actor, **(values | fields))
+    project.refresh_from_db(fields=["asks_qualification"])
+    return made
 
 
 def make_prompt(project: Project, text: str | None = None, **fields: Any) -> Prompt:

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from hone.accounts import invitations
 from hone.accounts.models import ApiToken, Project, User
-from labeling import booking, guidelines, pay
+from labeling import booking, guidelines, pay, qualifying
 from labeling.batches import NewItem, open_batch
 from labeling.models import Item, QualityReport, ReviewRules
 from labeling.quality import measuring
@@ -59,6 +59,8 @@ def filled(project: Project, contractor: User, reviewer: User, lead: User, *, wo
     booking.book_all()
     expires = timezone.now() + timedelta(days=7)
     invitations.invite(project=project, role="contractor", note=words, max_uses=2, expires_at=expires, actor=lead)
+    factories.make_qualification(project, actor=lead, words=words)
+    qualifying.qualify(member=project.memberships.get(user=contractor), actor=lead)
     return {
         "slug": project.slug,
         "number": 1,

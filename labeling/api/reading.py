@@ -14,13 +14,6 @@ from labeling import guideline_reading
 from labeling.models import Guideline
 
 
-class GuidelineUnreadSerializer(serializers.Serializer):
-    code = serializers.ChoiceField(choices=["guideline_unread"])
-    detail = serializers.CharField()
-    version = serializers.IntegerField(help_text="the version to confirm")
-    page = serializers.CharField(help_text="where a person reads and confirms it")
-
-
 class ConfirmedSerializer(serializers.Serializer):
     version = serializers.IntegerField()
     confirmed_at = serializers.DateTimeField()

@@ -17,9 +17,11 @@ from hone.accounts.models import Project, User
 from hone.markdown import render
 from labeling import ahead, assignment, checks, guidelines, responses, settling, statements
 from labeling.api import serializers
-from labeling.api.reading import GuidelineUnreadSerializer, guideline_unread
+from labeling.api.qualification import NotHandedOutSerializer, not_qualified
+from labeling.api.reading import guideline_unread
 from labeling.messages import clean_text
 from labeling.models import Slot
+from labeling.qualifying import NotQualified
 from labeling.review import returning
 from labeling.take_back import NotTakenBack, take_back
 from labeling.work import payload
@@ -84,7 +86,7 @@ class NextView(APIView):
         responses={
             200: serializers.WorkSerializer,
             204: OpenApiResponse(description="nothing to do"),
-            409: GuidelineUnreadSerializer,
+            409: NotHandedOutSerializer,
         },
     )
     def post(self, request: Request, slug: str, kind: str) -> Response:
@@ -94,6 +96,8 @@ class NextView(APIView):
         project = access.project_for(request.user, slug)  # type: ignore[arg-type]
         try:
             slot = assignment.next_slot(project=project, user=request.user, kind=kind)  # type: ignore[arg-type]
+        except NotQualified:
+            return not_qualified(project)
         except assignment.GuidelineUnread as unread:
             return guideline_unread(unread.guideline)
         if slot is None:

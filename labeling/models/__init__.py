@@ -6,6 +6,7 @@ from labeling.models.labels import Comparison, Demonstration, Ranking, Verdict
 from labeling.models.model_names import ModelNames
 from labeling.models.pay import Ledger, LedgerEntry, PayRate
 from labeling.models.prompts import Category, Prompt
+from labeling.models.qualification import Qualification, QualificationAttempt
 from labeling.models.quality import QualityReport, Retraction
 from labeling.models.ranking_form import RankingForm
 from labeling.models.review import Review, ReviewComment, ReviewRules
@@ -32,6 +33,8 @@ __all__ = [
     "ModelNames",
     "Prompt",
     "PromptBand",
+    "Qualification",
+    "QualificationAttempt",
     "QualityReport",
     "QuizAttempt",
     "Ranking",

@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 from hone.accounts import access
 from hone.accounts.models import Membership
 from hone.markdown import render as render_markdown
-from labeling import earnings, guidelines, importing, people, queries
+from labeling import earnings, guidelines, importing, people, qualifying, queries
 from labeling.export import comparison_lines
 from labeling.forms import GuidelineForm, ImportForm, MemberForm, MemberSwitchForm, MemberTagsForm, PromptFilterForm
 from labeling.forms_quiz import QuizEditor
@@ -154,10 +154,12 @@ def members(request: HttpRequest, slug: str) -> HttpResponse:
         else:
             return redirect(request.get_full_path())
     sort = request.GET.get("sort", "name")
+    standings = qualifying.standings(project)
     rows = [
         {
             **row,
             **_bars(row),
+            "qualification": standings.get(row["member"].user_id),
             "tags": _tags_form(tags, row["member"]),
         }
         for row in people.member_rows(project, sort=sort)

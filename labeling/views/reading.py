@@ -84,6 +84,6 @@ def _quiz(
         "questions": questions,
         "missing": missing,
         "last": last,
-        "wrong": quizzes.result(newest.quiz, last) if last and not missing else [],
+        "wrong": quizzes.result(newest.quiz, last.answers) if last and not missing else [],
         "needed": -(-newest.quiz["pass_percent"] * len(questions) // 100),
     }

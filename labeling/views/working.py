@@ -17,7 +17,8 @@ from labeling import guideline_reading, guidelines, lanes, queries, waiting
 from labeling.ahead import fetch as fetch_ahead
 from labeling.assignment import GuidelineUnread, next_slot
 from labeling.models import Category, SkipReason, Slot, Verdict
-from labeling.views import reading, signed_in
+from labeling.qualifying import NotQualified
+from labeling.views import qualification, reading, signed_in
 from labeling.work import payload
 
 
@@ -39,6 +40,8 @@ def _working_page(request: HttpRequest, *, slug: str, kind: str) -> HttpResponse
     project = access.project_for(user, slug)
     try:
         slot = next_slot(project=project, user=user, kind=kind)
+    except NotQualified:
+        return redirect(qualification.address(slug, kind))
     except GuidelineUnread:
         return redirect(reading.address(slug, kind))
     other = "rank" if kind == "write" else "write"

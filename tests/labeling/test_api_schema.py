@@ -131,6 +131,10 @@ def test_answers_have_the_keys_that_the_schema_names(
     check("post", OF_PROJECT + "guideline/{number}/confirm/", 409)
     guideline_reading.attempt(guideline=newer, user=manager, answers=[[0]])
     check("post", OF_PROJECT + "guideline/{number}/confirm/", 200)
+    factories.make_qualification(project, actor=manager)
+    api.force_authenticate(factories.make_member(project))
+    check("post", OF_PROJECT + "work/{kind}/next/", 409)
+    api.force_authenticate(manager)
     rate = {"currency": "EUR", "per_demonstration": 1, "per_ranking": 1}
     pay.set_rate(project=project, actor=manager, basis="piece", **rate)
     pay.bonus(project=project, user=manager, amount=Decimal(1), currency="EUR", reason="Thanks", actor=manager)

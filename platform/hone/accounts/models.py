@@ -81,6 +81,13 @@ class Project(models.Model):
         db_default=True,
         help_text=_("Before their next item, people confirm that they have read a version that is new to them."),
     )
+    # On the project, so that labeling.qualifying asks nothing more of those without a test.
+    asks_qualification = models.BooleanField(
+        _("contractors qualify first"),
+        default=False,
+        db_default=False,
+        help_text=_("Before their first item, contractors pass the project's qualification test."),
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = ProjectQuerySet.as_manager()
@@ -111,6 +118,9 @@ class Membership(models.Model):
     skills = ArrayField(
         models.CharField(max_length=24), verbose_name=_("skills"), default=list, db_default=[], blank=True
     )
+    # Of the project's qualification test, see labeling.qualifying: passed, or let in by a manager.
+    qualified_at = models.DateTimeField(_("qualified"), null=True, blank=True)
+    extra_attempts = models.PositiveSmallIntegerField(_("extra attempts"), default=0, db_default=0)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

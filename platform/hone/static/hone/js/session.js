@@ -155,8 +155,8 @@ export class Session {
       this.find("lease-lost").hidden = true;
     } catch (error) {
       this.setBusy(false);
-      // A new version is to be read first: the page of the next item leads there.
-      if (error instanceof ApiError && error.code === "guideline_unread") this.next();
+      // A new version is to be read first, or a test passed: the page of the next item leads there.
+      if (error instanceof ApiError && ["guideline_unread", "not_qualified"].includes(error.code)) this.next();
       else this.fail(error, "not_retaken");
     }
   }
