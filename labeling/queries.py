@@ -60,11 +60,11 @@ def mix(project: Project) -> list[dict[str, Any]]:
 
 
 def most_wanted(project: Project) -> dict[str, Any]:
-    """The category whose demonstrations by people fall shortest of the wanted mix: {category, label, have, wanted}.
+    """The category whose standing demonstrations by people fall shortest of the mix: {category, label, have, wanted}.
 
     `wanted` is its number among as many demonstrations as there will be with the next one.
     """
-    by_people = Demonstration.objects.filter(project=project, simulated=False)
+    by_people = Demonstration.objects.filter(project=project, simulated=False, retraction=None)
     have = dict(by_people.values_list("prompt__category").annotate(n=Count("id")).order_by())
     total = sum(have.values()) + 1
     category = max(Category, key=lambda each: WANTED_PERCENT[each] * total / 100 - have.get(each, 0))
