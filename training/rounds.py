@@ -19,7 +19,7 @@ from hone.accounts.models import Project, User
 from hone.audit.models import record
 from labeling import settling
 from labeling.batches import NewItem, open_batch
-from labeling.models import Demonstration, Prompt
+from labeling.models import Demonstration, Prompt, Slot
 from labeling.queries import batch_progress
 from training import runs, snapshots
 from training.models import Checkpoint, Round, Run, Snapshot, Stage
@@ -148,6 +148,9 @@ def gate_is_met(stage: Stage) -> bool:
         return False
     settling.now(stage.round.project)  # whoever is taking a label back at this moment ends first
     progress = batch_progress(stage.batch_id)
+    if not progress["total"]:
+        # Nothing was asked, or all of it is retracted or withdrawn: then the lead alone opens the gate.
+        return not Slot.objects.filter(item__batch=stage.batch_id).exists()
     return progress["submitted"] - progress["open"] >= labels_wanted(stage, progress)
 
 

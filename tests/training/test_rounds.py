@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from hone.accounts.models import Project, User
-from labeling import assignment, responses, withdrawal
+from labeling import assignment, responses, retraction, withdrawal
 from labeling.models import Completion, Item, ModelNames, Slot
 from tests import factories
 from training import lineage, outcomes, rounds, runs, snapshots, tasks
@@ -157,6 +157,22 @@ def test_a_gate_that_is_not_automatic_waits_for_the_lead(
     assert stage_states(found) == {"write": "done", "sft": "running"}
     with pytest.raises(runs.NotPossible):
         rounds.continue_past_gate(stage_id=found.stages.get(kind="write").pk, actor=lead)
+
+
+def test_a_batch_whose_labels_are_all_retracted_opens_no_gate(
+    project: Project, prompts: None, base: Checkpoint, lead: User, contractor: User
+) -> None:
+    found = start(project, base, lead, write={"prompts": 2}, sft={})
+    write_all(project, contractor)
+    retraction.retract(project=project, author=contractor, since=None, reason="No", ask_again=False, actor=lead)
+    rounds.advance(found.pk)
+    assert stage_states(found) == {"write": "waiting", "sft": "pending"}
+    rounds.continue_past_gate(stage_id=found.stages.get(kind="write").pk, actor=lead)
+    assert stage_states(found)["write"] == "done"
+
+
+def test_a_stage_that_had_nothing_to_ask_is_done(project: Project, base: Checkpoint, lead: User) -> None:
+    assert stage_states(start(project, base, lead, write={}, sft={}))["write"] == "done"
 
 
 def test_enough_labels_open_the_gate_before_all_slots_are_done(
