@@ -257,6 +257,7 @@ class WorkSerializer(serializers.Serializer):
     """A leased slot, as labeling.work.payload describes it."""
 
     slot = serializers.IntegerField()
+    item_key = serializers.CharField(help_text="the same for all slots of an item, for texts kept in the browser")
     kind = serializers.ChoiceField(choices=["write", "rank"])
     project = serializers.SlugField()
     lease_token = serializers.UUIDField()
