@@ -24,7 +24,7 @@ _READ = 2000  # characters; more changes no answer
 _CUT = 4 * _READ  # of the source, code and formulas included
 # Who asks for a translation wants another language; which, and from which, the prompt may say in any words.
 _TRANSLATION = re.compile(
-    "translat|翻[译譯]|[译譯][成为為]|翻訳|번역|übersetz|traduc|traduz|tradui|перев[её]д|перевод", re.I
+    "translat|翻[译譯]|[译譯][成为為]|翻訳|번역|übersetz|traduc|traduz|tradui|tradur|перев[её]д|перевод", re.I
 )
 _DENSE = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]")
 
