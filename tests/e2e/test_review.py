@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 from rest_framework.test import APIClient
 
 from hone.accounts.models import Project, User
-from labeling.models import Demonstration, Review, ReviewComment, ReviewRules
+from labeling.models import Demonstration, Review, ReviewComment, ReviewRules, Slot
 from tests import factories
 from tests.e2e.conftest import Problems
 from tests.e2e.steps import PHONE, OpenPage, eventually, expect_nothing_wide, expect_saved
