@@ -5,6 +5,7 @@ import uuid
 
 import pytest
 from django.db.models.functions import Now
+from django.test import Client
 
 from hone.accounts.models import Project, User
 from labeling import ahead, assignment, booking, hidden, pay, responses, settling, withdrawal
@@ -144,6 +145,17 @@ class TestReview:
         assert slot.hidden == "gold"
         submit(slot, contractor)
         assert not Review.objects.exists()
+
+    def test_a_verdict_is_shown_with_its_reason_and_no_order(
+        self, client: Client, project: Project, contractor: User, reviewer: User
+    ) -> None:
+        factories.make_batch(project)
+        slot = take(project, contractor)
+        held = {"slot_id": slot.pk, "user": contractor, "lease_token": slot.lease_token or uuid.uuid4()}
+        responses.submit(**held, client_key=uuid.uuid4(), answer={"verdict": "knowledge", "note": "A chemist could"})
+        client.force_login(reviewer)
+        page = client.get("/p/alpha/review/").content.decode()
+        assert "It needs knowledge that nobody here has" in page and "A chemist could" in page
 
     def test_somebody_taken_off_the_project_keeps_what_was_returned(
         self, project: Project, contractor: User, reviewer: User
