@@ -83,9 +83,9 @@ def statistics(project: Project, users: Iterable[User]) -> dict[int, dict[str, A
             share = row["agreement"]
             if row["person"] in found and share and share["n"] >= ENOUGH_COMPARISONS:
                 found[row["person"]]["agreement"] = share
-        for person, scores in showing_checks.scores(report.body).items():
-            if person in found:
-                found[person] |= {key: scores[key] for key in CHECKS if scores[key]}
+        for pk, scores in showing_checks.scores(report.body).items():
+            if pk in found:
+                found[pk] |= {key: scores[key] for key in CHECKS if scores[key]}
     for pk, reviewed in review_numbers.of_people(project, chosen).items():
         found[pk] |= reviewed
     return found

@@ -61,7 +61,7 @@ def mix(project: Project) -> list[dict[str, Any]]:
 
 
 def most_wanted(project: Project) -> dict[str, Any]:
-    """The category whose demonstrations by people fall shortest of the wanted mix: {category, label, have, wanted}.
+    """The category whose standing demonstrations by people fall shortest of the mix: {category, label, have, wanted}.
 
     `wanted` is its number among as many demonstrations as there will be with the next one.
     """

@@ -3,6 +3,9 @@
 Every annotator waits for these. Django would need ten times as long to compile them as PostgreSQL to run them.
 """
 
+from hone import prepared
+from hone.accounts.models import Project
+
 # The slot with all that its page or its submit needs. `chosen` is a row of labeling_slot, locked by the caller's CTE,
 # and `chosen.alive` says whether its lease runs on.
 WORK = """
@@ -284,8 +287,8 @@ DRAFT = "SELECT content, saved_at FROM labeling_draft WHERE item_id = %(item)s A
 RANKING_FORM = "SELECT scales, flags, strength, ties, reason FROM labeling_rankingform WHERE project_id = %(project)s"
 
 # The project of a slot and the person's role in it, for access.admit.
-PROJECT_OF_SLOT = """
-SELECT project.*, member.role AS role_of_member
+PROJECT_OF_SLOT = f"""
+SELECT {prepared.columns(Project, "project")}, member.role AS role_of_member
   FROM labeling_slot AS slot
   JOIN accounts_project AS project ON project.id = slot.project_id
   LEFT JOIN accounts_membership AS member

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from django.utils.crypto import salted_hmac
+
 from hone import prepared
 from hone.accounts.models import User
 from hone.markdown import render
@@ -19,6 +21,7 @@ def payload(*, slot: Slot, user: User) -> dict[str, Any]:
     back = showing.returned(slot)
     return {
         "slot": slot.pk,
+        "item_key": _item_key(slot, user=user),
         "kind": slot.kind,
         "project": project.slug,
         "lease_token": str(slot.lease_token),
@@ -40,6 +43,14 @@ def payload(*, slot: Slot, user: User) -> dict[str, Any]:
         "limits": _limits(slot),
         "returned": back and {key: value for key, value in back.items() if key != "content"},
     }
+
+
+def _item_key(slot: Slot, *, user: User) -> str:
+    """By which the page keeps texts in the browser: the same for all places of an item, and telling nothing of it.
+
+    A hidden check's is another one, so that it neither betrays the check nor finds what was kept of the first time.
+    """
+    return salted_hmac("labeling.work", f"{user.pk}:{slot.item_id}:{slot.hidden}").hexdigest()[:16]
 
 
 def _limits(slot: Slot) -> dict[str, Any]:

@@ -7,12 +7,14 @@ from typing import Any
 from django import forms
 from django.db import transaction
 from django.utils.translation import gettext as _t
+from django.utils.translation import gettext_lazy as _
 
 from hone.accounts.models import Project, User
 from hone.audit.models import record
 from labeling.models import WritingRules
 
 MOST_PHRASES = 500
+LEAST_ALIKE = 80  # below, most prompts that are alike are not found: docs/decisions/0025-writing-checks.md
 FIELDS = [
     "min_chars", "max_chars", "language", "words_action", "words", "personal", "phone_regions", "duplicates",
     "similarity",
@@ -35,6 +37,13 @@ class WritingRulesForm(forms.ModelForm):
     class Meta:
         model = WritingRules
         fields = FIELDS
+        help_texts = {
+            "language": _(
+                "Short texts, code and texts in two languages are not judged, nor an answer whose prompt asks for a"
+                " translation or names the answer's language. If your tasks are mostly such, warn rather than refuse."
+            ),
+            "similarity": _("From 80 to 100. From 85 on nearly every such prompt is found, from 80 to 85 nine of ten."),
+        }
         widgets = {
             "words": forms.Textarea(attrs={"rows": 6, "spellcheck": "false"}),
             "phone_regions": forms.TextInput(attrs={"autocapitalize": "characters", "autocomplete": "off"}),
@@ -45,6 +54,15 @@ class WritingRulesForm(forms.ModelForm):
         sent = data.get("based_on") if data is not None else None
         self.project, self.based_on = project, stamp(kept) if sent is None else sent
         super().__init__(data, instance=kept)
+        # A lower one of an earlier time stays valid.
+        self.least_alike = min(LEAST_ALIKE, self.instance.similarity)
+        self.fields["similarity"].widget.attrs.update(min=self.least_alike, max=100)
+
+    def clean_similarity(self) -> int:
+        similarity: int = self.cleaned_data["similarity"]
+        if similarity < self.least_alike:
+            raise forms.ValidationError(_t("At least %(n)d.") % {"n": self.least_alike})
+        return similarity
 
     def clean_words(self) -> str:
         lines = [" ".join(line.split()) for line in self.cleaned_data["words"].splitlines() if line.strip()]

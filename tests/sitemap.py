@@ -21,7 +21,17 @@ from training import rounds
 from training.models import Metric, Run
 
 # Answer a POST or hand out a file; the schema and its page are the API's.
-NOT_PAGES = {"health", "logout", "members_csv", "ledger_csv", "pay_withdraw", "api", "admin"}
+NOT_PAGES = {
+    "health",
+    "logout",
+    "members_csv",
+    "ledger_csv",
+    "pay_withdraw",
+    "write_ahead",
+    "rank_ahead",
+    "api",
+    "admin",
+}
 
 
 def filled(project: Project, contractor: User, reviewer: User, lead: User, *, words: str = "题") -> dict[str, Any]:

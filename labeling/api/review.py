@@ -66,6 +66,7 @@ class BlockSerializer(serializers.Serializer):
 class ShownRatingSerializer(serializers.Serializer):
     label = serializers.CharField()  # type: ignore[assignment]
     value = serializers.IntegerField()
+    high = serializers.IntegerField(help_text="the scale's highest value")
 
 
 class ReviewedTextSerializer(serializers.Serializer):
@@ -112,6 +113,7 @@ class HeldReviewSerializer(serializers.Serializer):
     bad = serializers.CharField(help_text="rank: letters below the line")
     strength = serializers.CharField(help_text="rank: how much better, in a word")
     reason = serializers.CharField()
+    cannot_judge = serializers.CharField(help_text="rank: why there is no order; empty where there is one")
 
 
 class DecideSerializer(LeaseSerializer):

@@ -1,6 +1,7 @@
 """Shapes of requests and answers. Rules about content live in labeling.responses, not here."""
 
 from django.core.validators import ProhibitNullCharactersValidator
+from django.utils.translation import gettext as _
 from rest_framework import serializers
 from rest_framework.validators import ProhibitSurrogateCharactersValidator
 
@@ -121,12 +122,21 @@ class AnyText(serializers.CharField):
         self.validators = [check for check in self.validators if not isinstance(check, refusing)]
 
 
+MOST_CHECKED = 200_000  # characters
+
+
 class CheckSerializer(serializers.Serializer):
     messages = serializers.ListField(
         child=serializers.DictField(child=AnyText()),
         max_length=400,
         help_text="the whole conversation as it stands, unfinished perhaps",
     )
+
+    def validate_messages(self, messages: list[dict[str, str]]) -> list[dict[str, str]]:
+        """Bounded as a whole: each message may be as long as the project allows, and somebody waits for the answer."""
+        if sum(len(turn.get("content", "")) for turn in messages) > MOST_CHECKED:
+            raise serializers.ValidationError(_("The conversation is too long to be checked."))
+        return messages
 
 
 class AlikeSerializer(serializers.Serializer):
@@ -285,6 +295,7 @@ class WorkSerializer(serializers.Serializer):
     """A leased slot, as labeling.work.payload describes it."""
 
     slot = serializers.IntegerField()
+    item_key = serializers.CharField(help_text="the same for all slots of an item, for texts kept in the browser")
     kind = serializers.ChoiceField(choices=["write", "rank"])
     project = serializers.SlugField()
     lease_token = serializers.UUIDField()

@@ -150,9 +150,9 @@ class CheckView(Checked):
     def post(self, request: Request, slot_id: int) -> Response:
         """What the project's rules say about a conversation that is being written; submit asks the same again."""
         project = check_slot(request, slot_id)
-        # Answers show prompts of the project, so only whoever holds the item is told.
-        held = Slot.objects.select_related("item__prompt").filter(pk=slot_id, kind="write", holder=request.user.pk)
-        slot = held.first()
+        # Answers show prompts of the project, so only whoever holds the item is told; the holder stays after a submit.
+        held = Slot.objects.filter(kind="write", holder=request.user.pk, state=Slot.State.LEASED)
+        slot = held.select_related("item__prompt").filter(pk=slot_id).first()
         if slot is None:
             return lease_lost()
         messages = [

@@ -125,7 +125,10 @@ def remember_waiting(*, most: int = 1000) -> int:
 
     Not part of an import, which it would make more than twice as slow (measured).
     """
-    waiting = Prompt.objects.select_for_update(skip_locked=True).filter(is_banded=False).order_by("id")[:most]
+    # Without the key, or every label of these prompts would wait until all are hashed.
+    waiting = (
+        Prompt.objects.select_for_update(skip_locked=True, no_key=True).filter(is_banded=False).order_by("id")[:most]
+    )
     prompts = list(waiting.only("id", "project_id", "messages"))
     remember(prompts)
     Prompt.objects.filter(pk__in=[row.pk for row in prompts]).update(is_banded=True)

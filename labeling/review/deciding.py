@@ -166,5 +166,6 @@ def _close(review: Review, *, verdict: str, remark: str, reason: str, actor: Use
     # The author's again, without a lease: labeling.statements.HELD hands it out before anything new.
     slot = Slot.objects.select_for_update().get(pk=review.slot_id)
     slot.state, slot.review = Slot.State.RETURNED, review
-    slot.lease_token = slot.leased_at = slot.lease_expires_at = slot.submitted_at = None
-    slot.save(update_fields=["state", "review", "lease_token", "leased_at", "lease_expires_at", "submitted_at"])
+    slot.lease_token = slot.leased_at = slot.lease_expires_at = slot.submitted_at = slot.final_at = None
+    times = ["leased_at", "lease_expires_at", "submitted_at", "final_at"]
+    slot.save(update_fields=["state", "review", "lease_token", *times])

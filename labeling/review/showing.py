@@ -5,7 +5,7 @@ from typing import Any
 from hone.accounts import access
 from hone.accounts.models import User
 from hone.markdown import render
-from labeling import guidelines
+from labeling import given, guidelines
 from labeling.export import annotator
 from labeling.models import Demonstration, Ranking, Review, ReviewComment, ReviewRules, Slot
 from labeling.models.review import Mark, RejectReason
@@ -70,6 +70,7 @@ def _written(label: Demonstration) -> dict[str, Any]:
         "bad": "",
         "strength": "",
         "reason": "",
+        "cannot_judge": "",
     }
 
 
@@ -80,7 +81,7 @@ def _ranked(label: Ranking) -> dict[str, Any]:
     return {
         "conversation": label.prompt.messages,
         "texts": [
-            _text(found[letter]["text"], answer=letter, is_bad=found[letter]["is_bad"], **_judged(label, index))
+            _text(found[letter]["text"], answer=letter, is_bad=found[letter]["is_bad"], **given.of_answer(label, index))
             for letter, index in shown
         ],
         "findings": [],
@@ -88,27 +89,14 @@ def _ranked(label: Ranking) -> dict[str, Any]:
         "bad": order["bad"],
         "strength": next((row["word"] for row in strengths("") if row["value"] == label.strength), ""),
         "reason": label.reason,
-    }
-
-
-def _judged(label: Ranking, index: int) -> dict[str, Any]:
-    """The scales and flags of one answer, in the words of the form that was shown."""
-    form = label.form or {"scales": [], "flags": []}
-    ratings, flags = label.ratings.get(str(index), {}), label.flags.get(str(index), [])
-    return {
-        "ratings": [
-            {"label": scale["label"], "value": ratings[scale["key"]]}
-            for scale in form["scales"]
-            if scale["key"] in ratings
-        ],
-        "flags": [flag["label"] for flag in form["flags"] if flag["key"] in flags],
+        "cannot_judge": label.get_verdict_display() if label.verdict else "",
     }
 
 
 def _text(text: str, **more: Any) -> dict[str, Any]:
-    given = {"message": None, "answer": None, "role": None, "is_bad": False, "ratings": [], "flags": [], **more}
+    known = {"message": None, "answer": None, "role": None, "is_bad": False, "ratings": [], "flags": [], **more}
     cut = [{"start": block.start, "end": block.end, "text": block.text} for block in blocks(text)]
-    return {**given, "text": text, "html": render(text), "blocks": cut}
+    return {**known, "text": text, "html": render(text), "blocks": cut}
 
 
 def verdict(review: Review) -> dict[str, Any]:

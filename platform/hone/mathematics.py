@@ -1,6 +1,7 @@
 r"""TeX in Markdown as MathML, which browsers draw without script: $…$, $$…$$, \(…\), and \[…\] around what is TeX.
 
-Amounts stay text: a dollar sign opens no formula before a space, and closes none after one or before a letter or digit.
+Amounts stay text: a dollar sign opens no formula before a space, and closes none after one or before a letter or digit;
+and what stands between two of them is read as words where it has no mark of TeX (_is_prose).
 What is not valid TeX, too long, or too much for one text is shown as its source. The result still passes the sanitiser.
 """
 
@@ -52,6 +53,11 @@ _REFUSED = re.compile(
 _CHILDREN = {"mfrac": 2, "mroot": 2, "msub": 2, "msup": 2, "munder": 2, "mover": 2, "msubsup": 3, "munderover": 3}
 _TEX = re.compile(r"\\[a-zA-Z]|[=^_\d]")
 _WORD = re.compile("[^\\W\u2e80-\uffff]")  # Chinese and its neighbours put no space after a formula
+_MARK = re.compile(r"[\\^_{=]")
+_LONG_WORD = re.compile("[A-Za-z]{3,}")
+_PROSE = re.compile(  # an amount and a word, or a script without spaces
+    r"^\d[\d.,]*\s(?:.*\s)?[a-z]{2,}\b|[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]", re.DOTALL
+)
 _CHARACTER = re.compile(r"&amp;(#x?[0-9A-Fa-f]{1,6};)")
 
 
@@ -66,13 +72,13 @@ def mathematics(parser: MarkdownIt) -> None:
 
 
 def _unless_a_word_follows(rule: Callable[[StateInline, bool], bool]) -> Callable[[StateInline, bool], bool]:
-    """$HOME/$USER are two variables, not a formula and a word."""
+    """$HOME/$USER are two variables, not a formula and a word; $20 and 30$ are two amounts."""
 
     def strict(state: StateInline, silent: bool) -> bool:
         start, count = state.pos, len(state.tokens)
         if not rule(state, silent):
             return False
-        if state.pos < len(state.src) and _WORD.match(state.src[state.pos]):
+        if (state.pos < len(state.src) and _WORD.match(state.src[state.pos])) or _is_prose(state.src, start, state.pos):
             state.pos = start
             if len(state.tokens) > count and state.tokens[-1].type.startswith("math"):
                 state.tokens.pop()
@@ -80,6 +86,15 @@ def _unless_a_word_follows(rule: Callable[[StateInline, bool], bool]) -> Callabl
         return True
 
     return strict
+
+
+def _is_prose(source: str, start: int, end: int) -> bool:
+    """Whether what stands between single dollar signs reads as words, or the first one ends a word, as in US$."""
+    between = source[start + 1 : end - 1]
+    if between.startswith("$") or len(between) > LONGEST or _MARK.search(between):
+        return False
+    ends_a_word = start > 0 and _WORD.match(source[start - 1])
+    return bool(ends_a_word or len(_LONG_WORD.findall(between)) > 1 or _PROSE.search(between))
 
 
 def _brackets(state: StateInline, silent: bool) -> bool:

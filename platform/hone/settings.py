@@ -151,6 +151,9 @@ AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",
     "hone.accounts.backends.Backend",
+    # Named by sessions that began before the line above was ours; without it their people are logged out at work.
+    # May go once SESSION_COOKIE_AGE has passed since everybody runs the first release.
+    "django.contrib.auth.backends.ModelBackend",
 ]
 PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.Argon2PasswordHasher",

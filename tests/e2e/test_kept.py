@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from hone.accounts.models import Project, User
-from labeling.models import Demonstration, Draft
+from labeling.models import Demonstration, Draft, Slot
 from tests import factories
 from tests.e2e.conftest import Problems
 from tests.e2e.steps import OpenPage, eventually, expect_saved, log_in
@@ -55,6 +55,20 @@ def test_a_closed_tabs_text_is_offered_and_used(page: Page) -> None:
     eventually(again, lambda: not kept(again))
     again.reload()
     expect(again.locator("[data-kept]")).to_be_hidden()
+
+
+def test_it_is_offered_in_another_place_of_the_same_item(page: Page, reviewer: User) -> None:
+    context = page.context
+    page.close()
+    first = Slot.objects.get()
+    Slot.objects.create(item=first.item, project=first.project, kind="write", index=1, draw=first.draw)
+    # The lease ran out, and somebody else took that place.
+    Slot.objects.filter(pk=first.pk).update(holder=reviewer)
+    context.set_offline(False)
+    again = context.new_page()
+    again.goto("/p/alpha/write/")
+    again.get_by_role("button", name="Use it").click()
+    expect(again.get_by_label("Response")).to_have_value("Typed offline")
 
 
 def test_a_closed_tabs_text_can_be_discarded(page: Page) -> None:

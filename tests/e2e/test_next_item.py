@@ -113,7 +113,8 @@ def test_submit_shows_the_next_item_at_once_and_without_loading_the_page(page: P
         expect(page.locator("[data-work-said]")).to_contain_text("Submitted. The next item is shown.")
         expect(page.locator(".workbar-facts")).to_contain_text(f"{done} today")
         expect(page.locator(".workbar-facts")).to_contain_text(f"{5 - done} open")
-        assert Slot.objects.get(pk=current.pk).state == "submitted"
+        # The words may still be those of the submit before.
+        eventually(page, lambda current=current: Slot.objects.get(pk=current.pk).state == "submitted")
         eventually(page, lambda following=following: in_hand(contractor).pk == following.pk)
     assert page.evaluate("window.loaded") == 1 and Ranking.objects.count() == 4
     taken = page.evaluate("window.taken")

@@ -3,6 +3,7 @@
 from decimal import Decimal
 
 import pytest
+from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 from hone.accounts.models import Membership, Project, User
@@ -75,6 +76,7 @@ def test_from_an_invitation_to_earnings(
     expect_order(page, t1="B", t2="A")
     page.keyboard.press("Control+Enter")
     label = eventually(page, lambda: Ranking.objects.filter(author=nova).first())
+    Slot.objects.update(final_at=timezone.now())  # the seconds in which it may be taken back are over
     tasks.book_earnings()
     page.goto("/")
     page.get_by_label("Menu of Nova Star").click()

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 from rest_framework.test import APIClient
 
 from hone.accounts.models import Project, User
-from labeling.models import Demonstration, Review, ReviewComment, ReviewRules
+from labeling.models import Demonstration, Review, ReviewComment, ReviewRules, Slot
 from tests import factories
 from tests.e2e.conftest import Problems
 from tests.e2e.steps import PHONE, OpenPage, eventually, expect_nothing_wide, expect_saved
@@ -90,6 +90,8 @@ def test_returned_work_comes_back_first_with_its_comments_and_passes_at_the_seco
     expect(author.locator("[data-returned]")).to_have_count(0)  # the new item
     expect(author.get_by_role("textbox", name="Response")).to_have_value("")
 
+    eventually(author, lambda: Demonstration.objects.filter(retraction=None).exists())
+    Slot.objects.update(final_at=timezone.now())  # the author can no longer take it back
     page.get_by_role("link", name="Look again").click()
     expect(page.get_by_role("main")).to_contain_text("round 2")
     expect(page.get_by_role("region", name="Returned before with these words")).to_contain_text("Which rice?")

@@ -130,6 +130,20 @@ def test_an_older_answer_never_replaces_a_newer_one(
     expect(remarks(page)).to_have_text([re.compile("Obviously")])
 
 
+def test_a_fault_that_is_mended_holds_up_no_submit_while_the_server_is_slow(
+    open_page: OpenPage, project: Project, contractor: User, rules: WritingRules
+) -> None:
+    page = writing_page(open_page, project, contractor, factories.make_prompt(project, RICE))
+    response = page.get_by_label("Response")
+    response.fill("Ask jane@acme.com about it.")
+    expect(remarks(page)).to_have_text([re.compile("This looks like an e-mail")])
+    page.route("**/check/", lambda route: None)
+    response.fill("Ask a cook about it.")
+    page.keyboard.press("Control+Enter")
+    eventually(page, Demonstration.objects.exists)
+    assert Demonstration.objects.get().messages[1]["content"] == "Ask a cook about it."
+
+
 def test_without_rules_nothing_is_asked(open_page: OpenPage, project: Project, contractor: User) -> None:
     asked: list[str] = []
     page = writing_page(open_page, project, contractor, factories.make_prompt(project, RICE))

@@ -32,7 +32,7 @@ class Shown(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         bag = dict(attrs).get("id") in ("strings", "curve-strings")
-        self.unread += tag in ("script", "style", "code", "kbd", "select")
+        self.unread += tag in ("script", "style", "code", "kbd", "select", "textarea")
         for name, value in attrs:
             if name in SHOWN or (
                 name.startswith("data-") and (bag or name in ("data-label", "data-say", "data-copied"))
@@ -40,7 +40,7 @@ class Shown(HTMLParser):
                 self.texts.append((self.getpos()[0], value or ""))
 
     def handle_endtag(self, tag: str) -> None:
-        self.unread -= tag in ("script", "style", "code", "kbd", "select")
+        self.unread -= tag in ("script", "style", "code", "kbd", "select", "textarea")
 
     def handle_data(self, data: str) -> None:
         if not self.unread:

@@ -29,6 +29,10 @@ def formulas(html: str) -> int:
         (r"so \[\begin{pmatrix}1\\2\end{pmatrix}\] is", "<mtable>"),
         (r"$a < b$", "&lt;"),
         (r"速度$v=3$米", "<mi>v</mi>"),
+        (r"$AB + CD > EF$", "<mi>E</mi>"),
+        (r"CO$_2$", "<msub>"),
+        (r"$x \text{ such that } x > 1$", "<mtext>"),
+        (r"$velocity = distance$", "<mo"),
     ],
 )
 def test_a_formula_is_mathml(source: str, there: str) -> None:
@@ -53,6 +57,12 @@ def test_a_formula_is_mathml(source: str, there: str) -> None:
         r"\(\)",
         "a lone $ and a lone \\(",
         "$5,000 per year; then $6,000",
+        "I have $20 and she has 30$, ok",
+        "I have $20 and 30$, ok.",
+        "$5 (about 4€) and I paid in US$.",
+        "A$, C$",
+        "$5-a-day deals and 7$",
+        "我有$20，她有30$。",
     ],
 )
 def test_what_is_no_formula_stays_text(source: str) -> None:

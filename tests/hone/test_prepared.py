@@ -1,19 +1,25 @@
 """Hand-written statements: Django's errors, its transaction and its values; and the sessions that are read by one."""
 
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from importlib import import_module
 from typing import Any
 
+import psycopg
 import pytest
 from django.conf import settings
 from django.contrib.sessions.models import Session
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, NotSupportedError, connection, transaction
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from hone import prepared
+from hone.accounts import access
+from hone.accounts.backends import Backend
 from hone.accounts.models import Project, User
-from labeling.models import Prompt
+from labeling.models import Prompt, Slot
+from labeling.statements import PROJECT_OF_SLOT
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -52,6 +58,91 @@ def test_an_instance_reads_json_and_loads_what_was_left_out(project: Project) ->
     assert prompt.get_deferred_fields() and prompt.content_hash == made.content_hash
 
 
+def test_a_statement_is_among_the_queries_that_django_logs(project: Project) -> None:
+    with CaptureQueriesContext(connection) as queries:
+        prepared.row("SELECT name FROM accounts_project WHERE id = %(id)s", {"id": project.pk})
+    assert [query["sql"] for query in queries] == ["SELECT name FROM accounts_project WHERE id = %(id)s"]
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[psycopg.Connection[Any]]:
+    """A second connection to the tests' database, as a migration or an administrator has."""
+    connection.ensure_connection()
+    with psycopg.connect(**connection.get_connection_params() | {"cursor_factory": None}, autocommit=True) as second:
+        yield second
+
+
+@pytest.mark.django_db(transaction=True)
+class TestADatabaseThatChanges:
+    def test_a_request_after_a_restart_is_answered(
+        self, elsewhere: psycopg.Connection[Any], project: Project, contractor: User
+    ) -> None:
+        client = Client()
+        client.force_login(contractor)
+        client.get("/")
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            [pid] = cursor.fetchone()
+        elsewhere.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+        # What request_started does, which Django's test client leaves out.
+        connection.close_if_unusable_or_obsolete()
+        assert client.get("/").status_code == 200
+
+    @pytest.fixture
+    def migrated(self, elsewhere: psycopg.Connection[Any]) -> Iterator[Callable[[], None]]:
+        """Adds a column to both tables, as a newer release's migration would, and takes it away at the end."""
+        tables = ("accounts_user", "accounts_project")
+
+        def migrate() -> None:
+            for table in tables:
+                elsewhere.execute(f"ALTER TABLE {table} ADD COLUMN added integer")
+
+        yield migrate
+        connection.close()
+        for table in tables:
+            elsewhere.execute(f"ALTER TABLE {table} DROP COLUMN IF EXISTS added")
+
+    def test_a_new_column_changes_nothing_for_requests_in_a_transaction(
+        self, migrated: Callable[[], None], project: Project, contractor: User
+    ) -> None:
+        factories.make_batch(project)
+        slot = Slot.objects.first()
+        assert slot is not None
+
+        def ask() -> None:
+            with transaction.atomic():
+                assert Backend().get_user(contractor.pk) == contractor
+                assert access.project_for(contractor, "alpha") == project
+                found = prepared.row(PROJECT_OF_SLOT, {"slot": slot.pk, "user": contractor.pk})
+                assert access.admit(contractor, found) == project
+
+        ask()
+        migrated()
+        ask()
+
+    def test_a_result_of_another_type_is_prepared_anew(self, migrated: Callable[[], None], project: Project) -> None:
+        sql = "SELECT * FROM accounts_project WHERE id = %(id)s"
+        for _ in range(2):
+            prepared.row(sql, {"id": project.pk})
+        migrated()
+        found = prepared.row(sql, {"id": project.pk})
+        assert found is not None and "added" in found
+
+    def test_in_a_transaction_it_fails_and_the_next_request_begins_anew(
+        self, migrated: Callable[[], None], project: Project
+    ) -> None:
+        sql = "SELECT * FROM accounts_project WHERE id = %(id)s"
+        prepared.row(sql, {"id": project.pk})
+        migrated()
+        before = connection.connection
+        with pytest.raises(NotSupportedError), transaction.atomic():
+            prepared.row(sql, {"id": project.pk})
+        connection.close_if_unusable_or_obsolete()
+        with transaction.atomic():
+            assert prepared.row(sql, {"id": project.pk}) is not None
+        assert connection.connection is not before
+
+
 def store(key: str | None) -> Any:
     return import_module(settings.SESSION_ENGINE).SessionStore(key)
 
@@ -64,6 +155,11 @@ class TestSessions:
         assert second.get("/").status_code == 200
         first.post("/logout/")
         assert second.get("/").status_code == 302
+
+    def test_a_session_that_names_djangos_own_backend_goes_on(self, contractor: User) -> None:
+        client = Client()
+        client.force_login(contractor, backend="django.contrib.auth.backends.ModelBackend")
+        assert client.get("/").status_code == 200
 
     def test_an_expired_or_unknown_session_is_empty(self, contractor: User) -> None:
         client = Client()

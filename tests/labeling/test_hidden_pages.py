@@ -253,14 +253,14 @@ class TestPosteriors:
             answer = api.get("/api/v1/projects/alpha/comparisons/export/")
             return [json.loads(line)["posterior"] for line in b"".join(answer.streaming_content).splitlines()]
 
-        assert set(exported()) == {None}
+        assert set(exported()) == {1.0}  # as the person said it
         measure(project)
         assert all(0.5 < value < 1 for value in exported()) and len(exported()) == 45
         assert not Comparison.objects.filter(posterior_at=None).exists()
         late = factories.make_ranking(contractor, project, [[0], [1], [2]])
         frozen = snapshots.freeze_rankings(project=project, include_simulated=False, heldout_percent=0)
         rows = {row.id: row for row in read_parquet(frozen.path, row_type=RankingRow)}
-        assert frozen.manifest["rankings_with_posteriors"] == 16 and None not in exported()
+        assert frozen.manifest["rankings_with_posteriors"] == 16 and 1.0 not in exported()
         kept = {(c.chosen.index, c.rejected.index): c.posterior for c in late.comparisons.all()}
         assert rows[f"r{late.pk}"].posteriors == [kept[0, 1], kept[0, 2], kept[1, 2]]
 

@@ -4,7 +4,7 @@ import pytest
 from django.test import Client
 
 from hone.accounts.models import Project, User
-from labeling import queries
+from labeling import queries, retraction
 from labeling.batches import NewItem, open_batch
 from labeling.models import Demonstration
 from tests import factories
@@ -33,6 +33,16 @@ def test_the_largest_deficit_among_peoples_demonstrations_is_wanted(project: Pro
     written(project, contractor, "open_qa", 500, simulated=True)
     found = queries.most_wanted(project)
     assert (found["category"], found["have"], found["wanted"]) == ("open_qa", 0, 13)
+
+
+def test_a_retracted_demonstration_is_wanted_again(project: Project, manager: User, contractor: User) -> None:
+    written(project, contractor, "generation", 9)
+    assert queries.most_wanted(project)["category"] == "open_qa"
+    retraction.retract(
+        project=project, author=contractor, since=None, reason="Machine text", ask_again=False, actor=manager
+    )
+    found = queries.most_wanted(project)
+    assert (found["category"], found["have"], found["wanted"]) == ("generation", 0, 1)
 
 
 def test_the_write_page_says_it_and_has_it_chosen(client: Client, project: Project, contractor: User) -> None:

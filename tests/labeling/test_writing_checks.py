@@ -159,6 +159,25 @@ def test_only_the_holder_of_the_item_is_answered(
         assert check(api, work, RICE, "").status_code == status
 
 
+def test_after_the_submit_nobody_is_shown_prompts_any_more(api: APIClient, project: Project, contractor: User) -> None:
+    rules(project, duplicates="warn")
+    factories.make_prompt(project, RICE)
+    tasks.remember_prompts()
+    work = begin(api, contractor, project, None)
+    assert submit(api, work, "Which trees grow in wet and heavy soil?", "Willows.").status_code == 201
+    answer = check(api, work, RICE, "")
+    assert answer.status_code == 409 and RICE not in answer.content.decode()
+
+
+def test_a_conversation_is_checked_up_to_a_length(api: APIClient, project: Project, contractor: User) -> None:
+    rules(project, min_chars=5)
+    work = begin(api, contractor, project, None)
+    assert check(api, work, *["x" * 1000] * 200).status_code == 200
+    answer = check(api, work, *["x" * 1000] * 201)
+    assert answer.status_code == 400
+    assert answer.json()["errors"] == {"messages": ["The conversation is too long to be checked."]}
+
+
 @pytest.mark.parametrize("messages", ["x", [1], [["a"]], [{"role": "user", "content": {}}], [{}] * 401, None])
 def test_a_malformed_conversation_is_400(api: APIClient, project: Project, contractor: User, messages: Any) -> None:
     rules(project, personal="warn")
@@ -218,7 +237,8 @@ def test_a_manager_sets_the_rules_and_it_is_recorded(client: Client, project: Pr
         ({"words_action": "warn"}, "words"),
         ({"words_action": "warn", "words": "\n".join(map(str, range(501)))}, "words"),
         ({"phone_regions": "US, XX"}, "phone_regions"),
-        ({"similarity": 59}, "similarity"),
+        ({"similarity": 79}, "similarity"),
+        ({"similarity": 101}, "similarity"),
         ({"language": "maybe"}, "language"),
     ],
 )
@@ -229,6 +249,15 @@ def test_a_rule_that_cannot_be_is_refused(
     answer = client.post(PAGE, {**FORM, **values})
     assert answer.status_code == 200 and list(answer.context["form"].errors) == [field]
     assert not WritingRules.objects.exists()
+
+
+def test_a_low_likeness_of_an_earlier_time_stays_valid(client: Client, project: Project, manager: User) -> None:
+    rules(project, similarity=70, duplicates="warn")
+    client.force_login(manager)
+    assert client.post(PAGE, {**FORM, "similarity": 70}).status_code == 302
+    assert WritingRules.objects.get().similarity == 70
+    assert list(client.post(PAGE, {**FORM, "similarity": 69}).context["form"].errors) == ["similarity"]
+    assert WritingRules.objects.get().similarity == 70
 
 
 @pytest.mark.parametrize(

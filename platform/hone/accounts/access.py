@@ -47,8 +47,8 @@ def project_for(user: User, slug: str, *, roles: Iterable[str] = ANYONE) -> Proj
     return admit(user, prepared.row(_PROJECT, {"slug": slug, "user": user.pk}), roles=roles)
 
 
-_PROJECT = """
-SELECT project.*, member.role AS role_of_member
+_PROJECT = f"""
+SELECT {prepared.columns(Project, "project")}, member.role AS role_of_member
   FROM accounts_project AS project
   LEFT JOIN accounts_membership AS member
     ON member.project_id = project.id AND member.user_id = %(user)s AND member.is_active

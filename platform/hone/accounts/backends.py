@@ -7,7 +7,7 @@ from django.contrib.auth.backends import ModelBackend
 from hone import prepared
 from hone.accounts.models import User
 
-_USER = "SELECT * FROM accounts_user WHERE id = %(id)s"
+_USER = f"SELECT {prepared.columns(User, 'accounts_user')} FROM accounts_user WHERE id = %(id)s"
 
 
 class Backend(ModelBackend):

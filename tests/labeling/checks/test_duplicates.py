@@ -60,6 +60,15 @@ def test_bands_are_written_once_and_short_prompts_have_none(project: Project) ->
     assert duplicates.remember_waiting() == 2 and PromptBand.objects.count() == duplicates.BANDS
 
 
+def test_prompts_that_are_hashed_can_be_labelled_meanwhile(project: Project) -> None:
+    """A label refers to its prompt by the key, which FOR UPDATE locks too."""
+    factories.make_prompt(project, RICE)
+    with CaptureQueriesContext(connection) as queries:
+        duplicates.remember_waiting()
+    locking = [query["sql"] for query in queries if "FOR " in query["sql"]]
+    assert len(locking) == 1 and locking[0].endswith("FOR NO KEY UPDATE SKIP LOCKED")
+
+
 def test_a_look_up_asks_the_same_number_of_queries_and_reads_few_prompts(project: Project) -> None:
     """Thousands of prompts that share a beginning fill each other's bands."""
     rng = random.Random(7)

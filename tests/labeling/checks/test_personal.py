@@ -25,6 +25,12 @@ def found(text: str, *regions: str) -> list[tuple[str, str]]:
         ("card 4111 1111 1111 1111 ok", ("card", "4111 1111 1111 1111")),
         ("378282246310005", ("card", "378282246310005")),
         ("IBAN: DE89 3704 0044 0532 0130 00", ("iban", "DE89 3704 0044 0532 0130 00")),
+        ("我的卡号4111111111111111。", ("card", "4111111111111111")),
+        ("卡号是4111 1111 1111 1111，", ("card", "4111 1111 1111 1111")),
+        ("账号DE89370400440532013000是我的", ("iban", "DE89370400440532013000")),
+        ("bob.smith@gmail.com:hunter2", ("email", "bob.smith@gmail.com")),
+        ("bob@corp.com:Hello", ("email", "bob@corp.com")),
+        ("见https://foo.cn，联系邮箱zhang@foo.cn", ("email", "zhang@foo.cn")),
         ("GB82WEST12345698765432 PLEASE", ("iban", "GB82WEST12345698765432")),
         ("我的卡号4111111111111111。", ("card", "4111111111111111")),
         ("卡号是4111 1111 1111 1111，", ("card", "4111 1111 1111 1111")),
@@ -50,6 +56,9 @@ def test_personal_data_is_found_with_its_span(text: str, what: tuple[str, str]) 
         "0000000000000000 and 4444444444444444",
         "x = 4012888888881881n; y = 0x4012888888881881",
         "git clone git@github.com:org/repo.git",
+        "git clone git@github.com:repo.git",
+        "scp bob@host.com:dir/file .",
+        "X4111111111111111 and 4111111111111111Y",
         "https://user:pass@host.com/path",
         "@jane and a@b, user@localhost, someone@example.com",
         "@pytest.mark.parametrize and df@matrix.T",
@@ -67,6 +76,12 @@ def test_a_number_without_plus_is_a_phone_only_in_the_countries_that_the_project
     assert found(text) == []
     assert found(text, "US") == [("phone", "(212) 555-0143")]
     assert found(text, "US", "CN") == [("phone", "(212) 555-0143"), ("phone", "13812345678")]
+
+
+@pytest.mark.parametrize(("number", "region"), [("6123 4567", "SG"), ("2888 8888", "HK"), ("2123 4565", "NO")])
+def test_a_phone_that_could_be_an_issn_is_one_only_where_it_is_called_so(number: str, region: str) -> None:
+    assert found(f"Call {number} now", region) == [("phone", number)]
+    assert found(f"ISSN {number}", region) == []
 
 
 def test_a_number_in_code_is_no_phone() -> None:

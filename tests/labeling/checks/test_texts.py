@@ -1,5 +1,7 @@
 """Length, language and words: pure functions of a text."""
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -66,6 +68,50 @@ def test_the_language_of_a_text(text: str, code: str | None) -> None:
 def test_code_and_formulas_have_no_language() -> None:
     assert language.language_of("```python\nfor number in range(10): print(number, 'hello world')\n```") is None
     assert language.language_of(ZH + "\n\n```\n" + EN * 5 + "\n```") == "zh"
+
+
+FR = "Le ciel paraît bleu parce que la lumière de courte longueur d'onde se diffuse davantage dans l'air."
+
+
+@pytest.mark.parametrize(
+    ("prompt", "text"),
+    [
+        ("What does 学而时习之不亦说乎 mean?", EN),
+        ("Explain 学而时习之不亦说乎 and how it is used today, please.", ZH),
+        ("Translate: the sky looks blue because short waves scatter more.", FR),
+        ("Answer in French: why does the sky look blue on a clear day?", FR),
+        ("Answer in Chinese: why does the sky look blue on a clear day?", ZH),
+        ("请用法文回答：天空为什么是蓝色的？请简单解释一下。", FR),
+        ("请把这句话译成英文：天空看起来是蓝色的。", EN),
+        ("Antworte auf Englisch: warum ist der Himmel an klaren Tagen so blau?", EN),
+    ],
+)
+def test_who_asks_for_another_language_gets_it(prompt: str, text: str) -> None:
+    assert language.find(text, prompt=prompt, action="block") == []
+
+
+@pytest.mark.parametrize(("prompt", "text"), [(EN, FR), (EN, ZH), (ZH, EN), (DE, FR)])
+def test_who_asks_for_none_is_answered_in_their_own(prompt: str, text: str) -> None:
+    assert len(language.find(text, prompt=prompt, action="block")) == 1
+
+
+def test_an_address_in_chinese_takes_nothing_else_away() -> None:
+    text = "我的邮箱是zhang@foo.cn，请看https://foo.cn/a，天空看起来是蓝色的"
+    assert plain.running_text(text) == "我的邮箱是 ，请看 ，天空看起来是蓝色的"
+    assert language.language_of(text) == "zh"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["天空看起来是蓝色" * 2500, "\\(" * 10_000, "$$a" * 7000, "https://" + "é" * 20_000, "```\n```\n`a` " * 1500],
+)
+def test_the_longest_text_is_read_at_once(text: str) -> None:
+    """Live, at each pause in typing, and in the transaction of a submit. Seconds before the patterns were bounded."""
+    language.language_of(ZH)  # the model is read at the first use
+    begun = time.process_time()
+    plain.running_text(text)
+    language.language_of(text)
+    assert time.process_time() - begun < 0.5
 
 
 def test_another_language_than_the_prompts_is_named() -> None:

@@ -55,7 +55,9 @@ export class Checks {
   // The first finding that stands in the way of a submit, by what is written now; null too where nobody answers.
   async firstBlock() {
     if (!this.enabled) return null;
-    await Promise.race([this.ask(), new Promise((done) => { setTimeout(done, PATIENCE); })]);
+    const patience = new Promise((done) => { setTimeout(done, PATIENCE, "late"); });
+    // What is shown then is of an older text, whose faults may be mended.
+    if (await Promise.race([this.ask(), patience]) === "late") return null;
     for (const editor of this.editors()) {
       const block = editor.findings.find((finding) => finding.action === "block");
       if (block) return { editor, block };

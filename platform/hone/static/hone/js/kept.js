@@ -5,7 +5,8 @@ const LONGEST = 400_000;
 const MOST = 20;
 const DAYS = 14;
 
-const keyOf = (user, slot) => `${PREFIX}${user}:${slot}`;
+// By item, as drafts are: of one that several people do, the same person may get another place back.
+const keyOf = (user, item) => `${PREFIX}${user}:${item}`;
 
 function entries() {
   const found = [];
@@ -24,20 +25,20 @@ function quietly(act) {
   try { return act(); } catch { return null; }
 }
 
-export const keep = (user, slot, content) => quietly(() => {
+export const keep = (user, item, content) => quietly(() => {
   const text = JSON.stringify({ at: Date.now(), content });
   if (text.length > LONGEST) return;
-  localStorage.setItem(keyOf(user, slot), text);
+  localStorage.setItem(keyOf(user, item), text);
   for (const old of entries().slice(MOST)) localStorage.removeItem(old.key);
 });
 
-export const kept = (user, slot) => quietly(() => {
+export const kept = (user, item) => quietly(() => {
   const oldest = Date.now() - DAYS * 86_400_000;
   for (const entry of entries()) if (!entry.content || entry.at < oldest) localStorage.removeItem(entry.key);
-  return entries().find((entry) => entry.key === keyOf(user, slot)) ?? null;
+  return entries().find((entry) => entry.key === keyOf(user, item)) ?? null;
 });
 
-export const drop = (user, slot) => quietly(() => localStorage.removeItem(keyOf(user, slot)));
+export const drop = (user, item) => quietly(() => localStorage.removeItem(keyOf(user, item)));
 
 // On a shared computer nobody's text outlasts their session there: `except` is who is logged in now.
 export const dropAll = ({ except = null } = {}) => quietly(() => {

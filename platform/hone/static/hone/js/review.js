@@ -1,7 +1,7 @@
 // The review page: one label, comments at its text, and a verdict.
 import { ApiError, Offline, review as api } from "./api.js";
 import { Autosave } from "./autosave.js";
-import { drawer } from "./drawer.js";
+import { drawer, toggleDrawer } from "./drawer.js";
 import { guideline } from "./guideline.js";
 import { keys } from "./keys.js";
 import { Lease } from "./lease.js";
@@ -18,16 +18,21 @@ const rejecting = document.getElementById("reject-dialog");
 let busy = false;
 let over = false;
 
+// It lives as long as its page.
+const { signal } = new AbortController();
+
 const comments = new Comments({ page, say, onChange: () => autosave.changed() });
 remark.value = typeof work.draft?.remark === "string" ? work.draft.remark : "";
 comments.restore(work.draft?.comments);
 
 const autosave = new Autosave({
+  signal,
   read: () => ({ comments: comments.content(), remark: remark.value }),
   save: (content, options) => ask(api.saveDraft(work.review, { lease_token: work.lease_token, content }, options)),
   onState: showSaved,
 });
 const lease = new Lease({
+  signal,
   token: work.lease_token,
   seconds: work.lease_seconds,
   renew: (token) => ask(api.renew(work.review, token)),
@@ -172,7 +177,7 @@ remark.addEventListener("keydown", (event) => { if (event.key === "Escape") (com
 // Back from the next label: this page may show one that is decided.
 addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
 
-const toggleGuideline = drawer("guideline");
+drawer("guideline");
 guideline();
 keys((event, command, key) => {
   if (command || event.shiftKey && key !== "?") return;
@@ -181,7 +186,7 @@ keys((event, command, key) => {
   else if (key === "r") decide("return");
   else if (key === "x") reject();
   else if (key === "v") turnView();
-  else if (key === "g") toggleGuideline();
+  else if (key === "g") toggleDrawer("guideline");
   else if (key === "?") document.getElementById("keys-dialog").showModal();
   else return;
   event.preventDefault();

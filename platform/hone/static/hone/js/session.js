@@ -73,16 +73,16 @@ export class Session {
     if (!this.restore) return;
     if (state === "offline" || state === "failed") {
       this.mayDrop = true;
-      keep(this.user, this.work.slot, this.readDraft());
+      keep(this.user, this.work.item_key, this.readDraft());
     }
-    if (state === "saved" && this.mayDrop) drop(this.user, this.work.slot);
+    if (state === "saved" && this.mayDrop) drop(this.user, this.work.item_key);
   }
 
   // A text of this browser that the server never got. Nothing is taken over without being asked for.
   offerKept() {
-    const found = kept(this.user, this.work.slot);
+    const found = kept(this.user, this.work.item_key);
     if (!found) return;
-    if (JSON.stringify(found.content) === JSON.stringify(this.readDraft())) { drop(this.user, this.work.slot); return; }
+    if (JSON.stringify(found.content) === JSON.stringify(this.readDraft())) { drop(this.user, this.work.item_key); return; }
     const saved = this.work.draft_saved_at ? Date.parse(this.work.draft_saved_at) : 0;
     const when = new Date(found.at).toLocaleString(document.documentElement.lang || undefined, { dateStyle: "medium", timeStyle: "short" });
     this.find("kept-text").textContent = t(found.at >= saved ? "kept_newer" : "kept_older", { when });
@@ -96,7 +96,7 @@ export class Session {
       this.restore(found.content);
       this.changed();
     }));
-    this.find("kept-discard").addEventListener("click", settle(() => drop(this.user, this.work.slot)));
+    this.find("kept-discard").addEventListener("click", settle(() => drop(this.user, this.work.item_key)));
   }
 
   // Any answer takes the notice of a trouble away, a refusal too; nothing else does.
@@ -235,7 +235,7 @@ export class Session {
     };
     try {
       const done = await this.ask(api.submit(this.work.slot, body));
-      drop(this.user, this.work.slot);
+      drop(this.user, this.work.item_key);
       this.clock.forget();
       this.stop();
       this.desk.done(this, { answer: done, key: body.client_key });
@@ -269,7 +269,7 @@ export class Session {
   // Another tab was first, or an earlier send of this one: nothing here can be sent any more.
   already() {
     this.closed = true;
-    drop(this.user, this.work.slot);
+    drop(this.user, this.work.item_key);
     this.lease.stop();
     this.setBusy(false);
     this.find("already").hidden = false;
