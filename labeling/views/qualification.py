@@ -36,11 +36,10 @@ def edit(request: HttpRequest, slug: str) -> HttpResponse:
     sent = request.POST if request.method == "POST" else None
     action = sent.get("action", "") if sent is not None else ""
     is_sent = action == "save"
-    start = {"is_on": project.asks_qualification, "keep": True} if sent is None else sent.dict()
+    kept_values = {"pass_percent": test.pass_percent, "attempts": test.attempts}
+    start = {"is_on": project.asks_qualification, "keep": True, **kept_values} if sent is None else sent.dict()
     # The rows' own buttons keep nothing, so that they leave the other fields unchecked.
     form = QualificationForm(sent if is_sent else None, initial=start)
-    if sent is None:
-        form.initial |= {"pass_percent": test.pass_percent, "attempts": test.attempts}
     kept = {"pass_percent": test.pass_percent, "questions": test.questions}
     quiz = QuizEditor(sent, kept=kept, action=action)
     rankings = RankingEditor(sent, kept=test.rankings, action=action)
