@@ -79,6 +79,7 @@ def test_a_contractor_fails_passes_and_ranks_by_keyboard_alone(
     tab_to(page, "Go on")
     page.keyboard.press("Enter")
     expect(page.get_by_role("article", name="Answer A")).to_be_visible()
+    page.wait_for_load_state()  # a link does not wait for the page's keys, as goto does
     for key in ("a", "2", "b", "1", "Control+Enter"):
         page.keyboard.press(key)
     expect(page.get_by_text("1 today")).to_be_visible()
