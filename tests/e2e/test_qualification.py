@@ -8,6 +8,7 @@ from labeling.models import Qualification, QualificationAttempt, Ranking
 from tests import factories
 from tests.e2e.conftest import Problems
 from tests.e2e.steps import DESK, PHONE, OpenPage, expect_nothing_wide
+from tests.e2e.test_accessible import Axe
 from tests.e2e.test_guideline_reading import choose, seen, tab_to
 
 pytestmark = pytest.mark.browser
@@ -47,6 +48,7 @@ def test_a_contractor_fails_passes_and_ranks_by_keyboard_alone(
     factories.make_batch(project, items=2, answers=2)
     factories.make_qualification(project, actor=manager, questions=[QUESTION], rankings=[RANKING])
     page = open_page(contractor)
+    axe = Axe(page)
     page.goto("/p/alpha/rank/")
     expect(page.get_by_role("heading", name="Qualification test", level=1)).to_be_visible()
     expect_nothing_wide(page)
@@ -59,6 +61,7 @@ def test_a_contractor_fails_passes_and_ranks_by_keyboard_alone(
     expect(page.get_by_role("alert").first).to_contain_text("every question needs an answer")
     expect(page.get_by_label("When it is short")).to_be_checked()
     seen(page, "qualify-missing")
+    axe.look("qualify-missing")
     put_in_order(page, [3, 2, 1])
     tab_to(page, "Send my answers")
     page.keyboard.press("Enter")
@@ -68,6 +71,7 @@ def test_a_contractor_fails_passes_and_ranks_by_keyboard_alone(
     page.set_viewport_size(PHONE)
     expect_nothing_wide(page)
     seen(page, "qualify-failed")
+    axe.look_twice("failed")
     page.set_viewport_size(DESK)
 
     choose(page, "Never")
@@ -76,9 +80,12 @@ def test_a_contractor_fails_passes_and_ranks_by_keyboard_alone(
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="You are qualified")).to_be_visible()
     seen(page, "qualified")
+    axe.look("qualified")
+    axe.expect_nothing()
     tab_to(page, "Go on")
     page.keyboard.press("Enter")
     expect(page.get_by_role("article", name="Answer A")).to_be_visible()
+    page.wait_for_load_state()  # a link does not wait for the page's keys, as goto does
     for key in ("a", "2", "b", "1", "Control+Enter"):
         page.keyboard.press(key)
     expect(page.get_by_text("1 today")).to_be_visible()
@@ -91,6 +98,7 @@ def test_a_manager_writes_a_test_and_lets_somebody_in(
 ) -> None:
     problems.expect("status of 400")
     page = open_page(manager)
+    axe = Axe(page)
     page.goto("/p/alpha/settings/qualification/")
     page.get_by_role("button", name="Add a question").click()
     page.get_by_label("Question", exact=True).fill("May a quote be invented?")
@@ -107,6 +115,7 @@ def test_a_manager_writes_a_test_and_lets_somebody_in(
     expect(page.get_by_role("alert")).to_contain_text("Choose a tier for each answer.")
     expect(rankings.get_by_label("Answer 2", exact=True)).to_have_value("Bad")
     seen(page, "editor")
+    axe.look_twice("editor with a fault")
     rankings.get_by_label("Tier of answer 1").select_option("1")
     rankings.get_by_label("Tier of answer 2").select_option("2")
     page.set_viewport_size(PHONE)
@@ -120,6 +129,8 @@ def test_a_manager_writes_a_test_and_lets_somebody_in(
     expect_nothing_wide(page)
     page.set_viewport_size(DESK)
     seen(page, "members")
+    axe.look("members")
+    axe.expect_nothing()
     page.get_by_role("button", name="Qualify by hand").click()
     expect(page.get_by_role("button", name="Qualify by hand")).to_have_count(0)
     assert project.memberships.get(user=contractor).qualified_at is not None
