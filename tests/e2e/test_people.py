@@ -76,7 +76,8 @@ def test_from_an_invitation_to_earnings(
     expect_order(page, t1="B", t2="A")
     page.keyboard.press("Control+Enter")
     label = eventually(page, lambda: Ranking.objects.filter(author=nova).first())
-    Slot.objects.update(final_at=timezone.now())  # the seconds in which it may be taken back are over
+    # The seconds in which it may be taken back are over.
+    Slot.objects.filter(final_at__isnull=False).update(final_at=timezone.now())
     tasks.book_earnings()
     page.goto("/")
     page.get_by_label("Menu of Nova Star").click()

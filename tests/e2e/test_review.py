@@ -91,7 +91,8 @@ def test_returned_work_comes_back_first_with_its_comments_and_passes_at_the_seco
     expect(author.get_by_role("textbox", name="Response")).to_have_value("")
 
     eventually(author, lambda: Demonstration.objects.filter(retraction=None).exists())
-    Slot.objects.update(final_at=timezone.now())  # the author can no longer take it back
+    # The author cannot take it back any more.
+    Slot.objects.filter(final_at__isnull=False).update(final_at=timezone.now())
     page.get_by_role("link", name="Look again").click()
     expect(page.get_by_role("main")).to_contain_text("round 2")
     expect(page.get_by_role("region", name="Returned before with these words")).to_contain_text("Which rice?")
