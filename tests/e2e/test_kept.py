@@ -30,6 +30,8 @@ def page(open_page: OpenPage, project: Project, contractor: User, problems: Prob
     page.get_by_label("Response").fill("Typed")
     expect(page.locator(".saved")).to_contain_text("offline")
     page.get_by_label("Response").fill("Typed offline")
+    # A tab that ends in this very moment may lose what its browser has not written yet.
+    eventually(page, lambda: any("Typed offline" in page.evaluate(f"localStorage[{key!r}]") for key in kept(page)))
     return page
 
 

@@ -1,6 +1,8 @@
 """After Submit the next item is there at once, for ten seconds the last can be taken back, and nothing gets lost."""
 
 import statistics
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -45,15 +47,24 @@ def ahead(page: Page) -> Slot:
     return eventually(page, lambda: Slot.objects.select_related("item__prompt").filter(is_ahead=True).first())
 
 
+@contextmanager
+def has_it(page: Page) -> Iterator[None]:
+    """Until the page holds the item that it asks for: row and answer are there before its script has read them."""
+    with page.expect_response("**/ahead/") as answer:
+        yield
+    answer.value.finished()
+    page.evaluate("() => new Promise((done) => { setTimeout(done, 100); })")
+
+
 def rank(page: Page, keys: tuple[str, ...] = ORDER) -> None:
     """All in order, with the next item fetched meanwhile."""
-    with page.expect_response("**/ahead/"):
+    with has_it(page):
         for key in keys:
             page.keyboard.press(key)
 
 
 def write(page: Page, text: str) -> None:
-    with page.expect_response("**/ahead/"):
+    with has_it(page):
         page.get_by_label("Response").fill(text)
 
 
