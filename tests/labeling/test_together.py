@@ -71,6 +71,7 @@ def test_a_check_that_waited_opens_no_place(
     HiddenChecks.objects.create(project=project, gold_percent=30, repeat_percent=0, repeat_distance=1)
     make_gold(project, manager)
     factories.make_batch(project, items=2)
+    monkeypatch.setattr(random.Random, "random", lambda self: 0.99)
     slot = take(project, contractor)
     monkeypatch.setattr(random.Random, "random", lambda self: 0.0)
     waits = fetch(slot, contractor)
