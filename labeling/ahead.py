@@ -12,7 +12,7 @@ from django.db import transaction
 from hone import prepared
 from hone.accounts.models import Project, User
 from labeling import hidden, qualifying, statements
-from labeling.assignment import LeaseLost, _lease, _renewed, _slot, lock_held, lock_person, release, wrote_for
+from labeling.assignment import LeaseLost, lease, lock_held, lock_person, release, renewed, slot_of
 from labeling.models import Slot
 
 
@@ -30,9 +30,9 @@ def fetch(*, slot_id: int, user: User, lease_token: uuid.UUID, project: Project)
     asked = {"user": user.pk, "project": project.pk, "kind": current.kind}
     waiting = prepared.row(statements.AHEAD, asked)
     if waiting is not None:
-        slot = _slot(waiting, project)
-        if current.kind == "write" or not wrote_for(user=user, prompt_id=slot.item.prompt_id):
-            return _renewed(slot, project)
+        slot = slot_of(waiting, project)
+        if current.kind == "write" or not slot.wrote_for:
+            return renewed(slot, project)
         release(slot)
     # Returned work comes first, and by a page of its own; so do the qualification test and a new guideline version.
     if qualifying.is_missing(project=project, user=user):
@@ -44,7 +44,7 @@ def fetch(*, slot_id: int, user: User, lease_token: uuid.UUID, project: Project)
     if found is None or found["guideline_unread"]:
         return None
     found = hidden.instead_of(found, project=project, user=user, rates=rates, after=current.pk)
-    return _lease(slot=_slot(found, project), project=project, user=user, is_ahead=True)
+    return lease(slot=slot_of(found, project), project=project, user=user, is_ahead=True)
 
 
 @transaction.atomic

@@ -48,19 +48,19 @@ def next_slot(*, project: Project, user: User, kind: str) -> Slot | None:
     held = prepared.row(statements.HELD, asked)
     if held is not None and held["is_ahead"]:
         # The item in hand was lost, and it comes first if it is still free: what waited behind it is handed out anew.
-        release(_slot(held, project))
+        release(slot_of(held, project))
     elif held is not None:
-        slot = _slot(held, project)
-        if kind == "rank" and wrote_for(user=user, prompt_id=slot.item.prompt_id):
+        slot = slot_of(held, project)
+        if kind == "rank" and slot.wrote_for:
             give_back(slot)
         elif held["alive"]:
-            return _renewed(slot, project)
+            return renewed(slot, project)
         else:
             qualifying.require(project=project, user=user)
             slot.guideline = guidelines.current(project)
             if slot.guideline and guideline_reading.must_read(project=project, user=user):
                 raise GuidelineUnread(slot.guideline)
-            return _lease(slot=slot, project=project, user=user)
+            return lease(slot=slot, project=project, user=user)
     qualifying.require(project=project, user=user)
     taking = {"user": user.pk, "project": project.pk, "confirm": project.confirm_guideline}
     found = prepared.row(statements.TAKE[kind], taking)
@@ -72,18 +72,19 @@ def next_slot(*, project: Project, user: User, kind: str) -> Slot | None:
     if found is None:
         return None
     if found["guideline_unread"]:
-        unread = _slot(found, project).guideline
+        unread = slot_of(found, project).guideline
         assert unread is not None
         raise GuidelineUnread(unread)
     found = hidden.instead_of(found, project=project, user=user, rates=rates)
-    return _lease(slot=_slot(found, project), project=project, user=user)
+    return lease(slot=slot_of(found, project), project=project, user=user)
 
 
-def _slot(row: Mapping[str, Any], project: Project | None = None) -> Slot:
+def slot_of(row: Mapping[str, Any], project: Project | None = None) -> Slot:
     """The slot of a row of labeling.statements, with its item, prompt, answers and guideline; without a project's row
     its project is read when it is asked for."""
     slot = prepared.instance(Slot, row)
-    slot.hidden_names = row["hidden_names"]
+    slot.hidden_names, slot.draft = row["hidden_names"], row["draft"]
+    slot.wrote_for, slot.form_now = row["wrote_for"], row["form_now"]
     item = prepared.instance(Item, {**row, "id": row["item_id"]})
     item.prompt = prepared.instance(Prompt, {**row, "id": row["prompt_id"]}) if row["prompt_id"] else None
     answers = item.completions.all()
@@ -105,20 +106,15 @@ def lock_person(user: User) -> None:
     prepared.rows(statements.LOCK_PERSON, {"user": user.pk})
 
 
-def wrote_for(*, user: User, prompt_id: int | None) -> bool:
-    """Whether a demonstration for this prompt is the user's: then they must not rank answers to it."""
-    return bool(prepared.rows(statements.WROTE_FOR, {"prompt": prompt_id, "user": user.pk}))
-
-
-def _lease(*, slot: Slot, project: Project, user: User, is_ahead: bool = False) -> Slot:
+def lease(*, slot: Slot, project: Project, user: User, is_ahead: bool = False) -> Slot:
     """The caller holds the slot's row lock; its guideline is the one to show."""
     slot.state = Slot.State.LEASED
     slot.holder = user
     slot.lease_token = uuid.uuid4()
     slot.is_ahead = is_ahead
     slot.order_shown = _draw_order(slot=slot, user=user)
-    slot.ranking_form = ranking_forms.of(project) if slot.kind == "rank" else None
-    lease = {
+    slot.ranking_form = ranking_forms.asked(slot.form_now) if slot.kind == "rank" else None
+    leased = {
         "slot": slot.pk,
         "user": user.pk,
         "token": slot.lease_token,
@@ -129,19 +125,19 @@ def _lease(*, slot: Slot, project: Project, user: User, is_ahead: bool = False) 
         "guideline": slot.guideline_id,
         "form": json.dumps(slot.ranking_form) if slot.ranking_form else None,
     }
-    [times] = prepared.rows(statements.LEASE, lease)
+    [times] = prepared.rows(statements.LEASE, leased)
     slot.leased_at, slot.lease_expires_at = times["leased_at"], times["lease_expires_at"]
     return slot
 
 
-def _renewed(slot: Slot, project: Project) -> Slot:
+def renewed(slot: Slot, project: Project) -> Slot:
     """The caller holds the slot's row lock."""
-    lease = {
+    leased = {
         **_behind(slot, project),
         "seconds": ahead_seconds(project) if slot.is_ahead else project.lease_seconds,
         "ahead_seconds": ahead_seconds(project),
     }
-    [times] = prepared.rows(statements.RENEW, lease)
+    [times] = prepared.rows(statements.RENEW, leased)
     slot.lease_expires_at = times["lease_expires_at"]
     return slot
 
@@ -184,7 +180,7 @@ def lock_held(*, slot_id: int, user: User, lease_token: uuid.UUID, project: Proj
     found = prepared.row(statements.LOCK_HELD, {"slot": slot_id, "user": user.pk, "token": lease_token})
     if found is None:
         raise LeaseLost
-    slot = _slot(found, project)
+    slot = slot_of(found, project)
     slot.review_rules = found["review_rules"]
     return slot
 
@@ -194,7 +190,7 @@ def renew(*, slot_id: int, user: User, lease_token: uuid.UUID) -> Slot:
     """Extends a lease that is still alive, and what waits behind it. Raises LeaseLost."""
     lock_person(user)  # two rows of one person are locked nowhere else without it, so no two wait for each other
     slot = lock_held(slot_id=slot_id, user=user, lease_token=lease_token)
-    return _renewed(slot, slot.project)
+    return renewed(slot, slot.project)
 
 
 _FREED = {

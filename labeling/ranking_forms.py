@@ -66,8 +66,12 @@ def is_plain(form: Form) -> bool:
 def of(project: Project) -> Form | None:
     """The form under which the project's answers are ranked now; None where people give an order alone."""
     found = prepared.row(statements.RANKING_FORM, {"project": project.pk})
-    content = prepared.instance(RankingForm, found).content() if found else plain()
-    return None if is_plain(content) else content
+    return asked(found and found["form"])
+
+
+def asked(content: Form | None) -> Form | None:
+    """The form of a row of labeling_rankingform, or of none."""
+    return None if content is None or is_plain(content) else content
 
 
 class Changed(Exception):

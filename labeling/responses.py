@@ -17,7 +17,7 @@ from hone import prepared
 from hone.accounts.models import Project, User
 from hone.audit.models import record
 from labeling import checks, comparisons, ranking_answers, statements, verdicts
-from labeling.assignment import LeaseLost, give_back, lock_held, lock_person, move_up, wrote_for
+from labeling.assignment import LeaseLost, give_back, lock_held, lock_person, move_up
 from labeling.checks import duplicates
 from labeling.messages import MessagesError, check_messages, clean_json, clean_text, content_hash
 from labeling.models import (
@@ -237,13 +237,13 @@ def _own_prompt(*, slot: Slot, user: User, messages: list[dict[str, str]], answe
 def _write_ranking(*, slot: Slot, user: User, client_key: uuid.UUID, answer: dict[str, Any]) -> Ranking:
     item = slot.item
     assert item.prompt is not None  # item_rank_has_prompt
-    if wrote_for(user=user, prompt_id=item.prompt_id):  # in another tab, after this was handed out
+    if slot.wrote_for:  # in another tab, after this was handed out
         raise Invalid(tiers=_("You have written a demonstration for this prompt, so you cannot rank it: skip it."))
     try:
         given = verdicts.given(answer) or _order(slot=slot, answer=answer)
     except ranking_answers.AnswerError as error:
         raise Invalid(**{error.field: str(error)}) from error
-    ranking = Ranking.objects.create(
+    made = Ranking(
         **_common(slot=slot, user=user, answer=answer),
         **given,
         item=item,
@@ -252,6 +252,7 @@ def _write_ranking(*, slot: Slot, user: User, client_key: uuid.UUID, answer: dic
         client_key=client_key,
         hidden=slot.hidden,
     )
+    ranking = prepared.insert(made)
     if ranking.verdict or ranking.hidden:
         return ranking  # there is no order, or it scores its author and is no data
     completion_ids = {completion.index: completion.pk for completion in item.completions.all()}

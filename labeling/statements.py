@@ -6,8 +6,12 @@ Every annotator waits for these. Django would need ten times as long to compile 
 from hone import prepared
 from hone.accounts.models import Project
 
-# The slot with all that its page or its submit needs. `chosen` is a row of labeling_slot, locked by the caller's CTE,
-# and `chosen.alive` says whether its lease runs on.
+RANKING_FORM = """SELECT json_build_object('scales', form.scales, 'flags', form.flags, 'strength', form.strength,
+                          'ties', form.ties, 'reason', form.reason) AS form
+  FROM labeling_rankingform AS form WHERE form.project_id = %(project)s"""
+
+# The slot with all that its page or its submit needs, in one look because each would cost a way to the database.
+# `chosen` is a row of labeling_slot, locked by the caller's CTE, and `chosen.alive` says whether its lease runs on.
 WORK = """
 SELECT chosen.*, item.batch_id, item.prompt_id,
        prompt.messages, prompt.category, prompt.language, prompt.content_hash,
@@ -15,11 +19,16 @@ SELECT chosen.*, item.batch_id, item.prompt_id,
        (SELECT json_agg(json_build_array(answer.id, answer.index, answer.text) ORDER BY answer.index)
           FROM labeling_completion AS answer WHERE answer.item_id = chosen.item_id) AS answers,
        (SELECT json_build_object('where', asked."where", 'names', asked.names) FROM labeling_modelnames AS asked
-         WHERE asked.project_id = chosen.project_id AND asked.handling = 'mask') AS hidden_names{more}
+         WHERE asked.project_id = chosen.project_id AND asked.handling = 'mask') AS hidden_names,
+       (SELECT json_build_object('content', draft.content, 'saved_at', draft.saved_at) FROM labeling_draft AS draft
+         WHERE draft.item_id = chosen.item_id AND draft.author_id = %(user)s) AS draft,
+       EXISTS (SELECT FROM labeling_demonstration AS own
+                WHERE own.prompt_id = item.prompt_id AND own.author_id = %(user)s) AS wrote_for,
+       ({form}) AS form_now{more}
   FROM chosen
   JOIN labeling_item AS item ON item.id = chosen.item_id
   LEFT JOIN labeling_prompt AS prompt ON prompt.id = item.prompt_id
-"""
+""".replace("{form}", RANKING_FORM.replace("%(project)s", "chosen.project_id"))
 _SHOWN = "LEFT JOIN labeling_guideline AS guideline ON guideline.id = chosen.guideline_shown"
 NEWEST = """LEFT JOIN LATERAL (
     SELECT id, number, title, body FROM labeling_guideline
@@ -279,12 +288,6 @@ SELECT %(ranking)s, %(project)s, %(prompt)s, %(simulated)s, pair.*
   FROM unnest(%(chosen)s::bigint[], %(rejected)s::bigint[], %(margin)s::smallint[],
               %(chosen_acceptable)s::boolean[], %(rejected_acceptable)s::boolean[]) AS pair
 """
-
-WROTE_FOR = "SELECT id FROM labeling_demonstration WHERE prompt_id = %(prompt)s AND author_id = %(user)s LIMIT 1"
-
-DRAFT = "SELECT content, saved_at FROM labeling_draft WHERE item_id = %(item)s AND author_id = %(user)s"
-
-RANKING_FORM = "SELECT scales, flags, strength, ties, reason FROM labeling_rankingform WHERE project_id = %(project)s"
 
 # The project of a slot and the person's role in it, for access.admit.
 PROJECT_OF_SLOT = f"""

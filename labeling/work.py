@@ -4,21 +4,19 @@ from typing import Any
 
 from django.utils.crypto import salted_hmac
 
-from hone import prepared
 from hone.accounts.models import User
 from hone.markdown import render
-from labeling import guidelines, identity, statements
-from labeling.models import Draft, Slot, WritingRules
+from labeling import guidelines, identity
+from labeling.models import Slot, WritingRules
 from labeling.responses import LETTERS
 from labeling.review import showing
 
 
 def payload(*, slot: Slot, user: User) -> dict[str, Any]:
-    """The slot as JSON: prompt, answers by letter in this person's order, spec, draft, lease and limits."""
+    """A slot of labeling.assignment as JSON: prompt, answers by letter as shown, spec, draft, lease, limits."""
     project, item, guideline = slot.project, slot.item, slot.guideline
-    saved = prepared.row(statements.DRAFT, {"item": item.pk, "user": user.pk})
-    draft = prepared.instance(Draft, saved) if saved else None
     back = showing.returned(slot)
+    draft = slot.draft
     return {
         "slot": slot.pk,
         "item_key": _item_key(slot, user=user),
@@ -38,8 +36,8 @@ def payload(*, slot: Slot, user: User) -> dict[str, Any]:
         "by_strength": bool(slot.ranking_form and slot.ranking_form["strength"] and len(slot.order_shown or []) == 2),
         "guideline": guideline
         and {"number": guideline.number, "title": guideline.title, "html": guidelines.html_of(guideline)},
-        "draft": draft.content if draft else back and back["content"],
-        "draft_saved_at": draft.saved_at.isoformat() if draft else None,
+        "draft": draft["content"] if draft else back and back["content"],
+        "draft_saved_at": draft["saved_at"] if draft else None,
         "limits": _limits(slot),
         "returned": back and {key: value for key, value in back.items() if key != "content"},
     }

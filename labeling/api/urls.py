@@ -3,6 +3,15 @@ from django.urls import path
 from labeling.api import data, ledger, quality, reading, review, work
 
 urlpatterns = [
+    path("projects/<slug:slug>/work/<str:kind>/next/", work.NextView.as_view(), name="work-next"),
+    path("work/<int:slot_id>/submit/", work.SubmitView.as_view(), name="work-submit"),
+    path("work/<int:slot_id>/renew/", work.RenewView.as_view(), name="work-renew"),
+    path("work/<int:slot_id>/draft/", work.DraftView.as_view(), name="work-draft"),
+    path("work/<int:slot_id>/check/", work.CheckView.as_view(), name="work-check"),
+    path("work/<int:slot_id>/take-back/", work.TakeBackView.as_view(), name="work-take-back"),
+    path("work/<int:slot_id>/give-back/", work.GiveBackView.as_view(), name="work-give-back"),
+    path("work/<int:slot_id>/skip/", work.SkipView.as_view(), name="work-skip"),
+    path("preview/", work.PreviewView.as_view(), name="preview"),
     path("projects/", data.ProjectList.as_view(), name="projects"),
     path("projects/<slug:slug>/", data.ProjectDetail.as_view(), name="project"),
     path("projects/<slug:slug>/prompts/", data.PromptList.as_view(), name="prompts"),
@@ -21,13 +30,4 @@ urlpatterns = [
     path("reviews/<int:review_id>/renew/", review.RenewView.as_view(), name="review-renew"),
     path("reviews/<int:review_id>/draft/", review.DraftView.as_view(), name="review-draft"),
     path("reviews/<int:review_id>/decide/", review.DecideView.as_view(), name="review-decide"),
-    path("projects/<slug:slug>/work/<str:kind>/next/", work.NextView.as_view(), name="work-next"),
-    path("work/<int:slot_id>/renew/", work.RenewView.as_view(), name="work-renew"),
-    path("work/<int:slot_id>/draft/", work.DraftView.as_view(), name="work-draft"),
-    path("work/<int:slot_id>/check/", work.CheckView.as_view(), name="work-check"),
-    path("work/<int:slot_id>/submit/", work.SubmitView.as_view(), name="work-submit"),
-    path("work/<int:slot_id>/take-back/", work.TakeBackView.as_view(), name="work-take-back"),
-    path("work/<int:slot_id>/give-back/", work.GiveBackView.as_view(), name="work-give-back"),
-    path("work/<int:slot_id>/skip/", work.SkipView.as_view(), name="work-skip"),
-    path("preview/", work.PreviewView.as_view(), name="preview"),
 ]

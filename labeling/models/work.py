@@ -187,13 +187,13 @@ class Slot(models.Model):
         "labeling.Review", null=True, blank=True, on_delete=models.PROTECT, related_name="+", db_index=False
     )
 
-    # Not stored: on a slot that assignment.lock_held read, how many seconds its holder can have worked on it.
-    can_have_passed: int | None = None
-
-    # Of the project, as labeling.statements read it: which names the page hides; None hides none.
-    hidden_names: dict[str, Any] | None = None
-    # Of the project, as statements.LOCK_HELD read it: the columns of its ReviewRules.
-    review_rules: dict[str, Any] | None = None
+    # Not stored: what labeling.statements reads with a slot.
+    hidden_names: dict[str, Any] | None = None  # which names its page hides; None hides none
+    draft: dict[str, Any] | None = None  # of its item, the asking person's: {content, saved_at in ISO 8601}
+    wrote_for = False  # whether the asking person wrote a demonstration for its prompt: then they must not rank
+    form_now: dict[str, Any] | None = None  # the project's ranking form, to copy when the slot is leased
+    can_have_passed: int | None = None  # by LOCK_HELD: how many seconds its holder can have worked on it
+    review_rules: dict[str, Any] | None = None  # by LOCK_HELD: the columns of the project's ReviewRules
 
     class Meta:
         ordering = ["id"]

@@ -1,5 +1,6 @@
 """Markdown to sanitised HTML, for guidelines, prompts and answers."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,6 +32,15 @@ _TAGS = {
 } | mathematics.TAGS  # fmt: skip
 _ATTRIBUTES = {"a": {"href", "title"}, "code": {"class"}, "ol": {"start"}, **mathematics.ATTRIBUTES}
 
+_cleaner = nh3.Cleaner(
+    tags=_TAGS,
+    attributes=_ATTRIBUTES,
+    url_schemes={"http", "https", "mailto"},
+    link_rel="noopener noreferrer nofollow",
+    strip_comments=True,
+)
+_OWN_DIRECTION = re.compile("<(p|li|h[1-6]|blockquote|td|th)>")
+
 
 def render(text: str) -> str:
     """CommonMark with tables and formulas (hone.mathematics), as HTML that is safe to insert into a page.
@@ -38,16 +48,7 @@ def render(text: str) -> str:
     Images are shown as their source (_image_as_text), links open without referrer, and every
     block of text takes its own direction so that right-to-left answers read correctly.
     """
-    html = nh3.clean(
-        _parser.render(text),
-        tags=_TAGS,
-        attributes=_ATTRIBUTES,
-        url_schemes={"http", "https", "mailto"},
-        link_rel="noopener noreferrer nofollow",
-        strip_comments=True,
-    )
+    html = _cleaner.clean(_parser.render(text))
     # The page has its own first heading.
     html = html.replace("<h1>", "<h2>").replace("</h1>", "</h2>")
-    for tag in ("p", "li", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "td", "th"):
-        html = html.replace(f"<{tag}>", f'<{tag} dir="auto">')
-    return html
+    return _OWN_DIRECTION.sub(r'<\1 dir="auto">', html)

@@ -6,12 +6,13 @@ Django's own models receive them. Statements name their columns: a migration tha
 would change the result of `SELECT *`, which PostgreSQL refuses.
 """
 
+import functools
 import time
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import psycopg
-from django.db import connection, models
+from django.db import DEFAULT_DB_ALIAS, connection, connections, models
 from psycopg.rows import dict_row
 
 M = TypeVar("M", bound=models.Model)
@@ -19,30 +20,34 @@ M = TypeVar("M", bound=models.Model)
 
 def rows(sql: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The statement's rows; none for one that returns nothing. Raises Django's database errors."""
-    connection.close_if_health_check_failed()  # as Django's cursor does: the server may have been restarted
-    connection.ensure_connection()
+    database = connections[DEFAULT_DB_ALIAS]  # looked up once: `connection` would do so at each attribute
+    database.close_if_health_check_failed()  # as Django's cursor does: the server may have been restarted
+    database.ensure_connection()
     begun = time.monotonic()
     try:
-        with connection.wrap_database_errors:
+        with database.wrap_database_errors:
             try:
-                return _run(sql, parameters)
+                return _run(database.connection, sql, parameters)
             except psycopg.errors.FeatureNotSupported:
                 # "Cached plan must not change result type": a migration changed a table under a prepared statement.
-                if connection.in_atomic_block:
-                    connection.close_at = time.monotonic()  # the next request begins with a connection of its own
+                if database.in_atomic_block:
+                    database.close_at = time.monotonic()  # the next request begins with a connection of its own
                     raise
-                _run("DEALLOCATE ALL", None, prepare=False)
-                return _run(sql, parameters)
+                _run(database.connection, "DEALLOCATE ALL", None, prepare=False)
+                return _run(database.connection, sql, parameters)
     finally:
-        if connection.queries_logged:
-            connection.queries_log.append({"sql": sql, "time": f"{time.monotonic() - begun:.3f}"})
+        if database.queries_logged:
+            database.queries_log.append({"sql": sql, "time": f"{time.monotonic() - begun:.3f}"})
 
 
-def _run(sql: str, parameters: Mapping[str, Any] | None, *, prepare: bool = True) -> list[dict[str, Any]]:
+def _run(
+    connection: psycopg.Connection[Any], sql: str, parameters: Mapping[str, Any] | None, *, prepare: bool = True
+) -> list[dict[str, Any]]:
     # Not Django's cursor, which puts the values into the text and so leaves nothing to prepare.
-    with psycopg.Cursor(connection.connection, row_factory=dict_row) as cursor:
+    with psycopg.Cursor(connection, row_factory=dict_row) as cursor:
         cursor.execute(sql, parameters, prepare=prepare)
-        return cursor.fetchall() if cursor.description else []
+        # `description` would make an object of every column to say the same.
+        return cursor.fetchall() if cursor.pgresult is not None and cursor.pgresult.nfields else []
 
 
 def columns(model: type[models.Model], table: str) -> str:
@@ -57,14 +62,34 @@ def row(sql: str, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def instance(model: type[M], values: Mapping[str, Any]) -> M:
     """A model's row from columns of these names; what is not among them is read when it is asked for."""
-    fields = [field for field in model._meta.concrete_fields if field.attname in values]
-    return model.from_db(
-        connection.alias, {field.attname for field in fields}, [_converted(field, values) for field in fields]
-    )
+    names, converters = _reading(model, frozenset(values))
+    found = [values[name] for name in names]
+    for place, convert in converters:
+        found[place] = convert(found[place], None, connection)
+    return model.from_db(connection.alias, names, found)
 
 
-def _converted(field: Any, values: Mapping[str, Any]) -> Any:
-    value = values[field.attname]
-    for convert in field.get_db_converters(connection):
-        value = convert(value, None, connection)
-    return value
+@functools.cache
+def _reading(model: type[models.Model], given: frozenset[str]) -> tuple[list[str], list[tuple[int, Any]]]:
+    """The model's columns among the given ones in its own order, and what turns which of them into its value."""
+    fields = [field for field in model._meta.concrete_fields if field.attname in given]
+    converters = [(n, convert) for n, field in enumerate(fields) for convert in field.get_db_converters(connection)]
+    return [field.attname for field in fields], converters
+
+
+def insert(row: M) -> M:
+    """Stores a new instance as its `save` would, without the signals, and sets its key. Raises IntegrityError."""
+    sql, fields = _inserting(type(row))
+    values = {field.column: field.get_db_prep_save(field.pre_save(row, add=True), connection) for field in fields}
+    [made] = rows(sql, values)
+    row.pk = made["id"]
+    row._state.adding, row._state.db = False, connection.alias
+    return row
+
+
+@functools.cache
+def _inserting(model: type[models.Model]) -> tuple[str, list[Any]]:
+    fields = [field for field in model._meta.concrete_fields if not field.primary_key]
+    names = ", ".join(f'"{field.column}"' for field in fields)
+    values = ", ".join(f"%({field.column})s" for field in fields)
+    return f'INSERT INTO "{model._meta.db_table}" ({names}) VALUES ({values}) RETURNING id', fields

@@ -43,12 +43,22 @@ def _database(url: str) -> dict[str, Any]:
         "PASSWORD": parts.pop("password", ""),
         "HOST": parts.pop("host", ""),
         "PORT": str(parts.pop("port", "")),
-        # For hone.prepared; Django's own cursors never prepare. Off behind a pooler that cannot keep them.
-        "OPTIONS": {**parts, "prepare_threshold": 5 if env.boolean("PREPARED_STATEMENTS", True) else None},
+        "OPTIONS": {**parts, **_preparing(str(parts.get("options") or ""))},
         # Health checks let a web worker survive a database restart without serving an error first.
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
     }
+
+
+def _preparing(options: str) -> dict[str, Any]:
+    """For hone.prepared; Django's own cursors never prepare. Off behind a pooler that cannot keep statements.
+
+    Their plans are made once a connection: PostgreSQL would otherwise plan the hand-out anew at each request, at more
+    cost than running it. `tests/labeling/test_statements.py` holds these plans.
+    """
+    if not env.boolean("PREPARED_STATEMENTS", True):
+        return {"prepare_threshold": None}
+    return {"prepare_threshold": 5, "options": f"{options} -c plan_cache_mode=force_generic_plan".strip()}
 
 
 def _secret_key() -> str:

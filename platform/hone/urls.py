@@ -51,10 +51,11 @@ handler403 = partial(defaults.permission_denied, template_name="hone/403.html")
 handler404 = partial(defaults.page_not_found, template_name="hone/404.html")
 handler500 = partial(defaults.server_error, template_name="hone/500.html")
 
+# Addresses are tried one after the other, so those that people at work ask for all day come first.
 urlpatterns = [
+    path("api/v1/", include((api, "api"))),
+    path("console/", include("training.urls")),
+    path("admin/", admin.site.urls),
     path("", include((site, "hone"))),
     path("", include("labeling.urls")),
-    path("console/", include("training.urls")),
-    path("api/v1/", include((api, "api"))),
-    path("admin/", admin.site.urls),
 ]

@@ -150,7 +150,7 @@ class TestGate:
         (without, others_without), (with_it, others_with) = cycles
         looks = [sql for sql in with_it if sql not in without]
         assert len(looks) == 1 and "qualified_at IS NULL" in looks[0]
-        assert (len(with_it), others_with) == (len(without) + 1, others_without)
+        assert (len(with_it), others_with) == (len(without) + 1, others_without + 1)
 
 
 class TestScore:

@@ -328,7 +328,10 @@ def test_freezes_and_takings_back_at_once_agree_on_every_label(project: Project)
 def test_the_turnstile_is_let_go_at_once(project: Project) -> None:
     settling.now(project)
     with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
+        cursor.execute(
+            "SELECT count(*) FROM pg_locks JOIN pg_database ON oid = database"
+            " WHERE locktype = 'advisory' AND datname = current_database()"
+        )
         assert cursor.fetchone()[0] == 0
 
 

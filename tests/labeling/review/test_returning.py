@@ -97,7 +97,7 @@ class TestHandOut:
     ) -> None:
         slot = hold(project, contractor)
         responses.save_draft(slot_id=slot.pk, user=contractor, content={"messages": [], "note": "n"})
-        assert payload(slot=slot, user=contractor)["draft"] == {"messages": [], "note": "n"}
+        assert payload(slot=hold(project, contractor), user=contractor)["draft"] == {"messages": [], "note": "n"}
 
     def test_a_ranking_comes_back_with_its_order_and_comments_by_letter(
         self, project: Project, contractor: User, reviewer: User
