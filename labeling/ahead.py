@@ -40,7 +40,7 @@ def fetch(*, slot_id: int, user: User, lease_token: uuid.UUID, project: Project)
     if Slot.objects.filter(holder=user, project=project, kind=current.kind, state=Slot.State.RETURNED).exists():
         return None
     taking = {"user": user.pk, "project": project.pk, "confirm": project.confirm_guideline}
-    found = prepared.row(statements.TAKE[current.kind], taking)
+    found = prepared.row(statements.TAKE[current.kind, rates["has_lanes"]], taking)
     if found is None or found["guideline_unread"]:
         return None
     found = hidden.instead_of(found, project=project, user=user, rates=rates, after=current.pk)

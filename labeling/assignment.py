@@ -63,9 +63,10 @@ def next_slot(*, project: Project, user: User, kind: str) -> Slot | None:
             return lease(slot=slot, project=project, user=user)
     qualifying.require(project=project, user=user)
     taking = {"user": user.pk, "project": project.pk, "confirm": project.confirm_guideline}
-    found = prepared.row(statements.TAKE[kind], taking)
+    take = statements.TAKE[kind, rates["has_lanes"]]
+    found = prepared.row(take, taking)
     if found is None and free_expired(project=project):
-        found = prepared.row(statements.TAKE[kind], taking)
+        found = prepared.row(take, taking)
     if found is None:
         # Nobody goes without an item that another person has merely waiting.
         found = prepared.row(statements.TAKE_AHEAD[kind], taking)

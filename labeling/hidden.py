@@ -25,7 +25,7 @@ REPEATS_DRAWN_FROM = 200
 
 
 def lock_person_and_rates(*, user: User, project: Project) -> Mapping[str, Any]:
-    """As assignment.lock_person, with the project's rates from the same statement: those without any pay nothing."""
+    """As assignment.lock_person, with the project's rates, and whether it has lanes, from the same statement."""
     [found] = prepared.rows(statements.LOCK_PERSON_AND_RATES, {"user": user.pk, "project": project.pk})
     return found
 

@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 
 from hone import prepared
 from hone.accounts.models import Project, User
-from hone.audit.models import record
+from hone.audit.models import event, record
 from labeling import checks, comparisons, ranking_answers, statements, verdicts
 from labeling.assignment import LeaseLost, give_back, lock_held, lock_person, move_up
 from labeling.checks import duplicates
@@ -90,10 +90,10 @@ def submit(
                 "kind": locked.kind,
                 "seconds": locked.project.lease_seconds,
                 "open_for": open_for,
+                **event(f"{locked.kind}.submitted", label, actor=user, slot=slot_id),
             }
             [closed] = prepared.rows(statements.CLOSE, closing)
             drawing.enter(slot=locked, label=label)
-            record(f"{locked.kind}.submitted", label, actor=user, slot=slot_id)
     except LeaseLost:
         # The same request may have been sent before, or twice at once: the second waited for the first one's lock.
         kind = Slot.objects.values_list("kind", flat=True).get(pk=slot_id)
@@ -243,7 +243,7 @@ def _write_ranking(*, slot: Slot, user: User, client_key: uuid.UUID, answer: dic
         given = verdicts.given(answer) or _order(slot=slot, answer=answer)
     except ranking_answers.AnswerError as error:
         raise Invalid(**{error.field: str(error)}) from error
-    made = Ranking(
+    ranking = Ranking(
         **_common(slot=slot, user=user, answer=answer),
         **given,
         item=item,
@@ -252,9 +252,8 @@ def _write_ranking(*, slot: Slot, user: User, client_key: uuid.UUID, answer: dic
         client_key=client_key,
         hidden=slot.hidden,
     )
-    ranking = prepared.insert(made)
     if ranking.verdict or ranking.hidden:
-        return ranking  # there is no order, or it scores its author and is no data
+        return prepared.insert(ranking)  # there is no order, or it scores its author and is no data
     completion_ids = {completion.index: completion.pk for completion in item.completions.all()}
     pairs = comparisons.from_ranking(ranking.tiers, ranking.unacceptable)
     columns = {
@@ -264,9 +263,7 @@ def _write_ranking(*, slot: Slot, user: User, client_key: uuid.UUID, answer: dic
         "chosen_acceptable": [pair.chosen_acceptable for pair in pairs],
         "rejected_acceptable": [pair.rejected_acceptable for pair in pairs],
     }
-    same = {"ranking": ranking.pk, "project": slot.project.pk, "prompt": item.prompt.pk, "simulated": user.is_simulated}
-    prepared.rows(statements.COMPARE, {**same, **columns})
-    return ranking
+    return prepared.insert(ranking, then=statements.COMPARE, more=columns)
 
 
 def _order(*, slot: Slot, answer: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Every annotator waits for these. Django would need ten times as long to compile 
 
 from hone import prepared
 from hone.accounts.models import Project
+from hone.audit import models as audit
 
 RANKING_FORM = """SELECT json_build_object('scales', form.scales, 'flags', form.flags, 'strength', form.strength,
                           'ties', form.ties, 'reason', form.reason) AS form
@@ -146,30 +147,40 @@ def _first(free: str, where: str = "") -> str:
   ) AS found LIMIT 1"""
 
 
-def _take(kind: str) -> str:
+def _first_without_lanes(free: str, where: str = "") -> str:
+    """The first free slot of a project that has no lanes, in the order of hand-out, locked."""
+    return f"""
+  SELECT {COLUMNS}, false AS alive FROM labeling_slot AS slot WHERE {free} AND slot.lane = '' {where}
+   ORDER BY slot.priority DESC, slot.draw, slot.index LIMIT 1 FOR UPDATE OF slot SKIP LOCKED"""
+
+
+def _take(kind: str, *, lanes: bool) -> str:
     """The best open slot, locked: see TAKE."""
     free = _free(kind)
+    if lanes:
+        first, in_lane = _first, "slot.lane IN (SELECT lane FROM lanes)"
+        of_person = f"lanes AS MATERIALIZED ({_lanes()}), many AS MATERIALIZED (SELECT count(*) AS n FROM lanes), "
+    else:
+        first, in_lane, of_person = _first_without_lanes, "slot.lane = ''", ""
     onward = "AND slot.priority = (SELECT priority FROM place) AND slot.draw >= (SELECT draw FROM place)"
     return f"""
-WITH lanes AS MATERIALIZED ({_lanes()}
-), many AS MATERIALIZED (SELECT count(*) AS n FROM lanes
-), place AS MATERIALIZED (
+WITH {of_person}place AS MATERIALIZED (
   SELECT priority, draw FROM labeling_slot
    WHERE holder_id = %(user)s AND project_id = %(project)s AND kind = '{kind}' AND state = 'submitted'
    ORDER BY submitted_at DESC LIMIT 1
 ), begun AS MATERIALIZED (
   SELECT {COLUMNS}, false AS alive FROM labeling_slot AS slot
     JOIN labeling_draft AS draft ON draft.item_id = slot.item_id AND draft.author_id = %(user)s
-   WHERE {free} AND slot.lane IN (SELECT lane FROM lanes)
+   WHERE {free} AND {in_lane}
    ORDER BY draft.saved_at DESC, slot.index LIMIT 1 FOR UPDATE OF slot SKIP LOCKED
 ), urgent AS MATERIALIZED (
-  SELECT * FROM ({_first(free, "AND slot.priority > (SELECT priority FROM place)")}) AS one
+  SELECT * FROM ({first(free, "AND slot.priority > (SELECT priority FROM place)")}) AS one
    WHERE NOT EXISTS (SELECT FROM begun)
 ), onward AS MATERIALIZED (
-  SELECT * FROM ({_first(free, onward)}) AS one
+  SELECT * FROM ({first(free, onward)}) AS one
    WHERE NOT EXISTS (SELECT FROM begun) AND NOT EXISTS (SELECT FROM urgent)
 ), front AS MATERIALIZED (
-  SELECT * FROM ({_first(free)}) AS one
+  SELECT * FROM ({first(free)}) AS one
    WHERE NOT EXISTS (SELECT FROM begun) AND NOT EXISTS (SELECT FROM urgent) AND NOT EXISTS (SELECT FROM onward)
 ), chosen AS (
   SELECT * FROM begun UNION ALL SELECT * FROM urgent UNION ALL SELECT * FROM onward UNION ALL SELECT * FROM front
@@ -181,7 +192,8 @@ WITH lanes AS MATERIALIZED ({_lanes()}
 # In this order: work that the person began, more urgent items than their last one, what follows their last one in the
 # hand-out order, and then everything from the front. What follows comes before the front because a person who works
 # through a project has done the items of the front, and stepping over thousands of them takes time.
-TAKE = {kind: _take(kind) for kind in _KINDS}
+# By kind, and whether the project has lanes: without them the plan is half as large, and so is what it costs.
+TAKE = {(kind, lanes): _take(kind, lanes=lanes) for kind in _KINDS for lanes in (False, True)}
 
 # For each of these projects how many items the person could take, counted no further than `most` slots a lane.
 WAITING = {
@@ -268,10 +280,11 @@ UPDATE labeling_slot
 RETURNING id
 """
 
-# Closes the slot, drops the draft of its item and moves up what waits behind it; the caller holds the person's lock, so
-# no draft comes after it.
+# Closes the slot, drops the draft of its item, moves up what waits behind it and keeps the event; the caller holds the
+# person's lock, so no draft comes after it.
 CLOSE = f"""
 WITH dropped AS (DELETE FROM labeling_draft WHERE item_id = %(item)s AND author_id = %(user)s),
+audited AS ({audit.RECORD}),
 next AS ({MOVE_UP})
 UPDATE labeling_slot
    SET state = 'submitted', submitted_at = statement_timestamp(), is_ahead = false, review_id = NULL,
@@ -280,12 +293,12 @@ UPDATE labeling_slot
 RETURNING (SELECT id FROM next) AS next
 """
 
-# The comparisons of one ranking: arrays of one length, with an entry a comparison.
+# With the ranking that prepared.insert makes: its comparisons, from arrays of one length with an entry a comparison.
 COMPARE = """
 INSERT INTO labeling_comparison (ranking_id, project_id, prompt_id, simulated, chosen_id, rejected_id, margin,
                                  chosen_acceptable, rejected_acceptable)
-SELECT %(ranking)s, %(project)s, %(prompt)s, %(simulated)s, pair.*
-  FROM unnest(%(chosen)s::bigint[], %(rejected)s::bigint[], %(margin)s::smallint[],
+SELECT made.id, %(project_id)s, %(prompt_id)s, %(simulated)s, pair.*
+  FROM made, unnest(%(chosen)s::bigint[], %(rejected)s::bigint[], %(margin)s::smallint[],
               %(chosen_acceptable)s::boolean[], %(rejected_acceptable)s::boolean[]) AS pair
 """
 

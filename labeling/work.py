@@ -7,7 +7,7 @@ from django.utils.crypto import salted_hmac
 from hone.accounts.models import User
 from hone.markdown import render
 from labeling import guidelines, identity
-from labeling.models import Slot, WritingRules
+from labeling.models import Category, Slot, WritingRules
 from labeling.responses import LETTERS
 from labeling.review import showing
 
@@ -28,7 +28,7 @@ def payload(*, slot: Slot, user: User) -> dict[str, Any]:
         "prompt": item.prompt
         and {
             "messages": [{**turn, "html": render(turn["content"])} for turn in item.prompt.messages],
-            "category": item.prompt.get_category_display(),
+            "category": str(Category(item.prompt.category).label),
             "language": item.prompt.language,
         },
         "answers": _answers(slot),

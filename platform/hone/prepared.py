@@ -77,19 +77,24 @@ def _reading(model: type[models.Model], given: frozenset[str]) -> tuple[list[str
     return [field.attname for field in fields], converters
 
 
-def insert(row: M) -> M:
-    """Stores a new instance as its `save` would, without the signals, and sets its key. Raises IntegrityError."""
-    sql, fields = _inserting(type(row))
+def insert(row: M, *, then: str = "", more: Mapping[str, Any] | None = None) -> M:
+    """Stores a new instance as its `save` would, without the signals, and sets its key. Raises IntegrityError.
+
+    `then` is another INSERT of the same statement: it finds the new key as `made.id`, the new row's values under the
+    names of their columns, and `more`.
+    """
+    sql, fields = _inserting(type(row), then)
     values = {field.column: field.get_db_prep_save(field.pre_save(row, add=True), connection) for field in fields}
-    [made] = rows(sql, values)
+    [made] = rows(sql, {**values, **(more or {})})
     row.pk = made["id"]
     row._state.adding, row._state.db = False, connection.alias
     return row
 
 
 @functools.cache
-def _inserting(model: type[models.Model]) -> tuple[str, list[Any]]:
+def _inserting(model: type[models.Model], then: str) -> tuple[str, list[Any]]:
     fields = [field for field in model._meta.concrete_fields if not field.primary_key]
     names = ", ".join(f'"{field.column}"' for field in fields)
     values = ", ".join(f"%({field.column})s" for field in fields)
-    return f'INSERT INTO "{model._meta.db_table}" ({names}) VALUES ({values}) RETURNING id', fields
+    made = f'made AS (INSERT INTO "{model._meta.db_table}" ({names}) VALUES ({values}) RETURNING id)'
+    return f"WITH {made}{f', after AS ({then})' if then else ''} SELECT id FROM made", fields

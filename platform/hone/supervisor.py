@@ -50,7 +50,7 @@ def commands(*, address: str) -> list[Command]:
         Command(
             "web",
             [python, "-m", "gunicorn", "hone.wsgi", "--bind", address, "--worker-class", "gthread"]
-            + ["--workers", "1", "--threads", "8", "--timeout", "120", "--access-logfile", "-"],
+            + ["--workers", "2", "--threads", "4", "--timeout", "120", "--access-logfile", "-"],
         ),
         Command("worker", [*worker, "-Q", "default", "--concurrency", "2", "-n", "default@%h"]),
         Command("trainer", [*worker, "-Q", "train", "--concurrency", "1", "-n", "train@%h"]),

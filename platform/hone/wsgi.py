@@ -1,8 +1,12 @@
 """The WSGI application that gunicorn serves."""
 
+import gc
 import os
 
 from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hone.settings")
 application = get_wsgi_application()
+# What was made until here stays for good: the collector need not walk it at work.
+gc.collect()
+gc.freeze()

@@ -48,7 +48,7 @@ def plan_of(project: Project, user: User, kind: str = "rank") -> dict[str, Any]:
     """The plan as it ran, for parameters that the plan does not know."""
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL plan_cache_mode = force_generic_plan")
-        sql = statements.TAKE[kind]
+        sql = statements.TAKE[kind, Lane.objects.filter(project=project).exists()]
         for number, name in enumerate(("user", "project", "confirm"), start=1):
             sql = sql.replace(f"%({name})s", f"${number}")
         cursor.execute("DEALLOCATE ALL")

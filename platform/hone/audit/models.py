@@ -28,20 +28,22 @@ class Event(models.Model):
         return f"{self.verb} {self.target}"
 
 
-def record(verb: str, target: models.Model, *, actor: Any = None, **detail: Any) -> Event:
+def record(verb: str, target: models.Model, *, actor: Any = None, **detail: Any) -> None:
     """Writes one event inside the caller's transaction: it lands with the change, or not at all."""
-    event = {
+    prepared.rows(RECORD, event(verb, target, actor=actor, **detail))
+
+
+def event(verb: str, target: models.Model, *, actor: Any = None, **detail: Any) -> dict[str, Any]:
+    """The values of RECORD, for a statement that makes the change and keeps the event in one."""
+    return {
         "actor": actor.pk if actor else None,
         "verb": verb,
         "target": f"{target._meta.model_name}:{target.pk}",
         "detail": json.dumps(detail),
     }
-    [made] = prepared.rows(_RECORD, event)
-    return prepared.instance(Event, made)
 
 
-_RECORD = """
+RECORD = """
 INSERT INTO audit_event (at, actor_id, verb, target, detail)
 VALUES (statement_timestamp(), %(actor)s, %(verb)s, %(target)s, %(detail)s::jsonb)
-RETURNING id, at, actor_id, verb, target, detail
 """
