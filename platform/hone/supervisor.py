@@ -34,6 +34,7 @@ class Command:
 def commands(*, address: str) -> list[Command]:
     """The processes of one installation, as the compose file also starts them."""
     python = sys.executable
+    host, port = address.rsplit(":", 1)
     celery = [python, "-m", "celery", "-A", "hone.celery"]
     # Threads: a task only watches a trainer in a process of its own, and a shutdown signal reaches every task.
     worker = [
@@ -49,8 +50,9 @@ def commands(*, address: str) -> list[Command]:
     return [
         Command(
             "web",
-            [python, "-m", "gunicorn", "hone.wsgi", "--bind", address, "--worker-class", "gthread"]
-            + ["--workers", "2", "--threads", "4", "--timeout", "120", "--access-logfile", "-"],
+            [python, "-m", "granian", "--interface", "wsgi", "--host", host.strip("[]"), "--port", port]
+            + ["--workers", "2", "--blocking-threads", "4", "--respawn-failed-workers", "--workers-kill-timeout", "15"]
+            + ["--no-ws", "--access-log", "hone.wsgi:application"],
         ),
         Command("worker", [*worker, "-Q", "default", "--concurrency", "2", "-n", "default@%h"]),
         Command("trainer", [*worker, "-Q", "train", "--concurrency", "1", "-n", "train@%h"]),
@@ -118,6 +120,7 @@ class Supervisor:
         now = time.monotonic()
         for name, child in list(self._children.items()):
             if child.poll() is not None and now - self._started[name] > 1.0 and not self._stopping.is_set():
+                self._signal(name, signal.SIGKILL)  # web workers would outlive their killed parent, and go on listening
                 self.run(self._commands[name])
 
     def stop(self) -> None:

@@ -96,7 +96,7 @@ def test_one_round_with_processes_killed_in_the_middle_and_a_second_start(var: P
         # The web process dies while contractors write: no submitted label is lost, none is counted twice.
         demo.until(lambda: demo.rows("SELECT 1 FROM labeling_demonstration"))
         before = demo.rows("SELECT id FROM labeling_demonstration ORDER BY id")
-        for process in demo.find("gunicorn"):
+        for process in demo.find("granian"):
             process.kill()
         running = "SELECT 1 FROM training_run WHERE state = 'running'"
         demo.until(lambda: demo.rows(f"{running} AND kind = 'sft' AND step > 0"))
