@@ -9,6 +9,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 
+from hone import markdown
 from hone.accounts import access
 from hone.accounts.models import Project
 from labeling import hidden
@@ -109,10 +110,14 @@ def _newest_ranked(project: Project, known: set[int]) -> list[Ranking]:
 
 
 def _with_strengths(form: GoldForm, item: Item) -> list[dict[str, Any]]:
+    """The form's rows, with the answers as raters see them."""
     from labeling.quality.posteriors import strengths  # numpy
 
     found = strengths(item.pk)
-    return [{**row, "strength": found.get(row["answer"].index)} for row in form.rows()]
+    return [
+        {**row, "strength": found.get(row["answer"].index), "html": markdown.render(row["answer"].text)}
+        for row in form.rows()
+    ]
 
 
 def _people(item: Item, form: GoldForm) -> list[dict[str, Any]]:

@@ -124,6 +124,15 @@ class TestSettings:
 
 
 class TestGold:
+    def test_the_answers_stand_as_raters_see_them(
+        self, client: Client, project: Project, manager: User, contractor: User
+    ) -> None:
+        [item] = ranked_items(project, [contractor], items=1)
+        item.completions.filter(index=0).update(text="It is **bold** <b>here</b>")
+        client.force_login(manager)
+        page = client.get(f"/p/alpha/items/{item.pk}/gold/").content.decode()
+        assert "It is <strong>bold</strong> &lt;b&gt;here&lt;/b&gt;" in page
+
     def test_a_reference_by_hand_with_a_tie_and_an_unacceptable_answer(
         self, client: Client, project: Project, manager: User, contractor: User
     ) -> None:
