@@ -7,6 +7,7 @@ would change the result of `SELECT *`, which PostgreSQL refuses.
 """
 
 import functools
+import re
 import time
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -43,11 +44,23 @@ def rows(sql: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _run(
     connection: psycopg.Connection[Any], sql: str, parameters: Mapping[str, Any] | None, *, prepare: bool = True
 ) -> list[dict[str, Any]]:
-    # Not Django's cursor, which puts the values into the text and so leaves nothing to prepare.
-    with psycopg.Cursor(connection, row_factory=dict_row) as cursor:
-        cursor.execute(sql, parameters, prepare=prepare)
+    # Not Django's cursor, which puts the values into the text and so leaves nothing to prepare; and not psycopg's own,
+    # which reads a statement of more than 4,096 characters anew each time.
+    numbered, names = _numbered(sql)
+    with psycopg.RawCursor(connection, row_factory=dict_row) as cursor:
+        cursor.execute(numbered, [parameters[name] for name in names] if parameters else None, prepare=prepare)
         # `description` would make an object of every column to say the same.
         return cursor.fetchall() if cursor.pgresult is not None and cursor.pgresult.nfields else []
+
+
+@functools.cache
+def _numbered(sql: str) -> tuple[str, list[str]]:
+    """The statement as PostgreSQL takes it, with $1 for the first name that stands in it as %(name)s."""
+    names = list(dict.fromkeys(_NAME.findall(sql)))
+    return _NAME.sub(lambda found: f"${names.index(found[1]) + 1}", sql).replace("%%", "%"), names
+
+
+_NAME = re.compile(r"%\((\w+)\)s")
 
 
 def columns(model: type[models.Model], table: str) -> str:
