@@ -156,6 +156,29 @@ def test_the_same_request_twice_finds_the_first_ones_lease(project: Project, con
     assert first.lease_token == second.lease_token and Event.objects.filter(verb="rank.taken_back").count() == 1
 
 
+def test_the_time_worked_before_it_counts_for_what_is_submitted_then(project: Project, contractor: User) -> None:
+    factories.make_batch(project)
+    slot = take(project, contractor)
+    Slot.objects.update(leased_at=timezone.now() - timedelta(seconds=200))
+    submit(slot, contractor, {**factories.rank_answer(slot, [[0], [1], [2], [3]]), "active_seconds": 180})
+    again = back(slot, contractor)
+    answer = {**factories.rank_answer(again, [[1], [0], [2], [3]]), "active_seconds": 190}
+    label = submit(again, contractor, answer, key=uuid.uuid4())
+    assert (label.active_seconds, label.claimed_seconds) == (190, None)
+
+
+def test_the_time_of_a_lost_lease_counts_as_well(project: Project, contractor: User) -> None:
+    factories.make_batch(project)
+    slot = take(project, contractor)
+    Slot.objects.update(leased_at=timezone.now() - timedelta(seconds=100))
+    answer = factories.rank_answer(slot, [[0], [1], [2], [3]])
+    responses.save_draft(slot_id=slot.pk, user=contractor, content={"tiers": answer["tiers"]})
+    Slot.objects.update(leased_at=timezone.now())  # taken up again since
+    submit(slot, contractor, {**answer, "active_seconds": 90})
+    label = submit(back(slot, contractor), contractor, {**answer, "active_seconds": 93}, key=uuid.uuid4())
+    assert 90 <= label.active_seconds <= 93
+
+
 class TestRefused:
     def refused(self, slot: Slot, user: User, key: uuid.UUID = KEY) -> str:
         before = list(Slot.objects.order_by("pk").values())
@@ -170,6 +193,14 @@ class TestRefused:
         submit(slot, contractor)
         window_ends()
         assert self.refused(slot, contractor) == "too_late" and Ranking.objects.exists()
+
+    def test_when_it_was_taken_back_and_its_lease_has_ended(self, project: Project, contractor: User) -> None:
+        factories.make_batch(project)
+        slot = take(project, contractor)
+        submit(slot, contractor)
+        back(slot, contractor)
+        Slot.objects.update(lease_expires_at=timezone.now() - timedelta(seconds=1))
+        assert self.refused(slot, contractor) == "too_late" and not Ranking.objects.exists()
 
     def test_when_it_was_final_from_the_start(self, project: Project, contractor: User) -> None:
         slot = Slot.objects.get(ranking=factories.make_ranking(contractor, project, [[0], [1]]))
