@@ -221,12 +221,17 @@ UPDATE labeling_slot AS slot SET lane = wanted.lane
 
 
 def _take_ahead(kind: str) -> str:
-    """A slot that waits behind somebody else's and in which they entered nothing: see labeling.ahead."""
+    """A slot that waits behind somebody else's and in which they entered nothing: see labeling.ahead.
+
+    Not work that was returned to them, nor an item that was withdrawn meanwhile: those are nobody else's.
+    """
+    waits = "slot.is_ahead AND slot.hidden = '' AND slot.review_id IS NULL"
     return f"""
 WITH lanes AS MATERIALIZED ({_lanes()}
 ), chosen AS MATERIALIZED (
   SELECT {COLUMNS}, false AS alive FROM labeling_slot AS slot
-   WHERE {_free(kind, state="slot.is_ahead AND slot.hidden = ''")} AND slot.lane IN (SELECT lane FROM lanes)
+   WHERE {_free(kind, state=waits)} AND slot.lane IN (SELECT lane FROM lanes)
+     AND EXISTS (SELECT FROM labeling_item AS item WHERE item.id = slot.item_id AND item.withdrawn = '')
      AND NOT EXISTS (SELECT FROM labeling_draft AS draft
                       WHERE draft.item_id = slot.item_id AND draft.author_id = slot.holder_id)
    ORDER BY slot.priority DESC, slot.draw, slot.index LIMIT 1 FOR UPDATE OF slot SKIP LOCKED

@@ -17,7 +17,8 @@ from hone.audit.models import Event
 from labeling import ahead, assignment, export, ranking_forms, responses, retraction, settling
 from labeling.batches import NewItem, open_batch
 from labeling.messages import content_hash
-from labeling.models import Comparison, Demonstration, Draft, Prompt, Ranking, Slot
+from labeling.models import Comparison, Demonstration, Draft, Prompt, Ranking, ReviewRules, Slot
+from labeling.review import queue
 from labeling.take_back import NotTakenBack, take_back
 from tests import factories
 from training import rounds, snapshots
@@ -177,6 +178,55 @@ def test_the_time_of_a_lost_lease_counts_as_well(project: Project, contractor: U
     submit(slot, contractor, {**answer, "active_seconds": 90})
     label = submit(back(slot, contractor), contractor, {**answer, "active_seconds": 93}, key=uuid.uuid4())
     assert 90 <= label.active_seconds <= 93
+
+
+class TestReturnedWorkInHand:
+    """It is its author's alone, also when they take back what they submitted before."""
+
+    @pytest.fixture
+    def laid_aside(self, project: Project, contractor: User, reviewer: User) -> tuple[Slot, Slot]:
+        """What was taken back, and the returned work that was in hand."""
+        factories.make_batch(project)
+        ReviewRules.objects.create(project=project, rankings_percent=100)
+        old = factories.submit_next(project, contractor)
+        factories.make_batch(project)
+        slot = take(project, contractor)
+        found = queue.next_review(project=project, user=reviewer)
+        assert found is not None
+        factories.give_verdict(found, reviewer, "return")
+        submit(slot, contractor)
+        returned = take(project, contractor)
+        assert returned.pk == old.pk
+        return back(slot, contractor), returned
+
+    def test_nobody_else_is_handed_it(self, project: Project, reviewer: User, laid_aside: tuple[Slot, Slot]) -> None:
+        assert assignment.next_slot(project=project, user=reviewer, kind="rank") is None
+        row = Slot.objects.get(pk=laid_aside[1].pk)
+        assert (row.state, row.is_ahead, row.holder) == ("returned", False, laid_aside[1].holder)
+
+    def test_it_comes_next(self, project: Project, contractor: User, laid_aside: tuple[Slot, Slot]) -> None:
+        again, returned = laid_aside
+        factories.make_batch(project)
+        submit(again, contractor, key=uuid.uuid4())
+        assert take(project, contractor).pk == returned.pk
+
+    def test_it_comes_before_new_work_where_the_item_in_hand_is_lost(
+        self, project: Project, contractor: User, laid_aside: tuple[Slot, Slot]
+    ) -> None:
+        again, returned = laid_aside
+        factories.make_batch(project)
+        Slot.objects.filter(pk=again.pk).update(lease_expires_at=timezone.now() - timedelta(seconds=1))
+        assignment.free_expired()
+        assert take(project, contractor).pk == returned.pk
+
+    def test_an_old_tab_that_skips_it_has_lost_it(self, contractor: User, laid_aside: tuple[Slot, Slot]) -> None:
+        returned = laid_aside[1]
+        assert returned.lease_token is not None
+        with pytest.raises(assignment.LeaseLost):
+            responses.skip(
+                slot_id=returned.pk, user=contractor, lease_token=returned.lease_token, reason="other", note=""
+            )
+        assert Slot.objects.get(pk=returned.pk).state == "returned"
 
 
 class TestRefused:
