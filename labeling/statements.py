@@ -264,11 +264,11 @@ UPDATE labeling_slot SET lease_expires_at = statement_timestamp() + %(seconds)s 
 RETURNING lease_expires_at
 """
 
-# What waited behind a slot that is done or skipped is the one in hand now.
+# What waited behind a slot that is done or skipped is the one in hand now. `leased_at` stays: it may have been worked
+# on before it was laid aside, and the page shows what was fetched before the submit is answered.
 MOVE_UP = """
 UPDATE labeling_slot
-   SET is_ahead = false, leased_at = statement_timestamp(),
-       lease_expires_at = statement_timestamp() + %(seconds)s * interval '1 second'
+   SET is_ahead = false, lease_expires_at = statement_timestamp() + %(seconds)s * interval '1 second'
  WHERE holder_id = %(user)s AND project_id = %(project)s AND kind = %(kind)s AND is_ahead AND id <> %(slot)s
 RETURNING id
 """
