@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from hone.accounts.models import Project, User
 from hone.audit.models import Event
-from labeling import assignment, queries, responses, retraction, withdrawal
+from labeling import assignment, queries, responses, retraction, verdicts, withdrawal
 from labeling.models import Item, Ranking, Slot
 from tests import factories
 from tests.labeling.test_cannot_judge import cannot
@@ -97,6 +97,25 @@ class TestPage:
         client.force_login(reviewer)
         assert "No such item" in client.get(PAGE).content.decode()
         assert "1 person cannot judge it" in client.get(PAGE, {"least": "1"}).content.decode()
+
+    def test_hidden_checks_are_no_word_and_no_place(
+        self, client: Client, project: Project, manager: User, contractor: User, item: Item
+    ) -> None:
+        check = cannot(contractor, project)
+        Slot.objects.filter(holder=contractor).update(hidden="gold")
+        Ranking.objects.filter(author=contractor).update(hidden="gold")
+        assert check.item == item
+        client.force_login(manager)
+        html = client.get(PAGE).content.decode()
+        assert "2 people cannot judge it" in html
+        [found] = verdicts.items(project)
+        assert (found.verdicts, found.orders) == (2, 0)  # type: ignore[attr-defined]
+        Ranking.objects.filter(hidden="gold").update(verdict="", tiers=[[0], [1], [2], [3]])
+        assert verdicts.items(project).get().orders == 0  # type: ignore[attr-defined]
+        Slot.objects.filter(hidden="gold").update(state="withdrawn", holder=None, lease_token=None, submitted_at=None)
+        withdrawal.withdraw(item=item, actor=manager)
+        [row] = client.get(PAGE).context["withdrawn"]
+        assert row["item"].closed == 0
 
     def test_as_many_queries_for_twice_the_items(
         self, client: Client, project: Project, manager: User, two: list[User], item: Item
