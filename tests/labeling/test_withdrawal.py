@@ -186,6 +186,38 @@ class TestHandOut:
         )
         assert (taken.rankings, taken.slots_opened) == (1, 0)
 
+    def test_the_page_of_a_retraction_promises_no_place_of_it(
+        self, project: Project, manager: User, two: list[User], item: Item
+    ) -> None:
+        withdrawal.withdraw(item=item, actor=manager)
+        assert retraction.effect(project=project, author=two[0], since=None) == retraction.Effect(0, 1, 0, 0)
+
+    def test_a_place_opened_again_and_withdrawn_is_closed_when_the_labels_are_restored(
+        self, project: Project, manager: User, two: list[User], item: Item
+    ) -> None:
+        before = sorted(Slot.objects.values_list("pk", "state"))
+        taken = retraction.retract(
+            project=project, author=two[0], since=None, reason="x", ask_again=True, actor=manager
+        )
+        withdrawal.withdraw(item=item, actor=manager)
+        retraction.undo(retraction=taken, actor=manager)
+        assert withdrawal.restore(item=item, actor=manager) == 1
+        assert sorted(Slot.objects.values_list("pk", "state")) == before
+
+    def test_an_item_that_was_withdrawn_before_keeps_its_places(
+        self, project: Project, manager: User, two: list[User], item: Item
+    ) -> None:
+        factories.make_batch(project)
+        cannot(two[0], project)
+        withdrawal.withdraw(item=item, actor=manager)
+        taken = retraction.retract(
+            project=project, author=two[0], since=None, reason="x", ask_again=True, actor=manager
+        )
+        assert taken.slots_opened == 1  # of the other item
+        retraction.undo(retraction=taken, actor=manager)
+        assert withdrawal.restore(item=item, actor=manager) == 1
+        assert not Slot.objects.exclude(item=item).filter(state="open").exists()
+
 
 @pytest.mark.django_db(transaction=True)
 def test_a_slot_given_back_while_its_item_is_being_withdrawn_does_not_stay_open(
