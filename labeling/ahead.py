@@ -64,6 +64,8 @@ def give_back(*, slot_id: int, user: User, lease_token: uuid.UUID) -> bool:
 def lay_aside(slot: Slot) -> None:
     """What its holder has in hand waits behind `slot` from here on, and what waited goes back.
 
+    Work that was returned to them waits without a lease, as it did: nobody else may take it, and it comes next.
+
     The caller holds the person's lock and is about to put `slot` into their hand.
     """
     leased = Slot.objects.filter(
@@ -72,6 +74,8 @@ def lay_aside(slot: Slot) -> None:
     for waiting in leased.filter(is_ahead=True).select_for_update():
         release(waiting)
     in_hand = leased.select_for_update().order_by("-leased_at").first()
-    if in_hand is not None:
+    if in_hand is not None and in_hand.review_id is not None:
+        release(in_hand)
+    elif in_hand is not None:
         in_hand.is_ahead = True
         in_hand.save(update_fields=["is_ahead"])

@@ -55,12 +55,17 @@ def by_project(user: User) -> dict[int, list[dict[str, Any]]]:
 
 
 def of_standing_labels(*, project: Project, author: User, since: datetime | None) -> list[dict[str, Any]]:
-    """What the person's standing labels since a moment stand at in the ledger, for each currency."""
+    """What the person's standing labels since a moment stand at in the ledger, for each currency.
+
+    As retraction.retract takes them back: answers to hidden checks stay paid.
+    """
     about = Q()
     for label in ("ranking", "demonstration"):
         standing: dict[str, Any] = {f"{label}__isnull": False, f"{label}__retraction__isnull": True}
         if since:
             standing[f"{label}__created_at__gte"] = since
+        if label == "ranking":
+            standing["ranking__hidden"] = ""
         about |= Q(**standing)
     entries = LedgerEntry.objects.filter(about, project=project, user=author).order_by()
     rows: Any = entries.values("currency").annotate(amount=Sum("amount"))

@@ -18,7 +18,7 @@ from hone import prepared
 from hone.accounts.models import Project, User
 from hone.audit.models import record
 from labeling import statements_hidden as statements
-from labeling.models import GoldItem, Hidden, HiddenChecks, Item, Slot
+from labeling.models import Draft, GoldItem, Hidden, HiddenChecks, Item, Slot
 
 # Of the items that are old enough to be repeated, so many of the newest are drawn from: a bound on reading.
 REPEATS_DRAWN_FROM = 200
@@ -96,6 +96,9 @@ def withdraw(slot: Slot) -> None:
 
     The row stays, so that a late request for it is answered as for an ordinary slot that went to somebody else.
     """
+    if slot.hidden == Hidden.REPEAT:
+        # Its letters are of this repeat's order: the item, if it is returned, and another repeat show other ones.
+        Draft.objects.filter(item=slot.item_id, author=slot.holder_id).delete()
     slot.state, slot.is_ahead = Slot.State.WITHDRAWN, False
     slot.holder = slot.lease_token = slot.lease_expires_at = None
     slot.save(update_fields=["state", "is_ahead", "holder", "lease_token", "lease_expires_at"])

@@ -94,15 +94,28 @@ def is_named(text: str, *, names: Sequence[str], where: str) -> bool:
 
 def shown(text: str, *, hidden: dict[str, Any] | None) -> dict[str, str]:
     """`text` and `html` of an answer as raters see it; `hidden` is Slot.hidden_names."""
-    if hidden is None:
-        return {"text": text, "html": render(text)}
-    spans = names_in(text, names=_lines(hidden["names"]), where=hidden["where"])
+    spans = hidden_in(text, hidden=hidden)
     if not spans:
         return {"text": text, "html": render(text)}
     return {
         "text": _replaced(text, spans, BLOCK),
         "html": _html(_replaced(text.replace(_MARK, "\ufffd"), spans, _MARK)),
     }
+
+
+def hidden_in(text: str, *, hidden: dict[str, Any] | None) -> list[tuple[int, int]]:
+    """Where raters see a block, in the order of the text."""
+    return names_in(text, names=_lines(hidden["names"]), where=hidden["where"]) if hidden else []
+
+
+def part_shown(part: str, *, start: int, spans: Sequence[tuple[int, int]]) -> str:
+    """A part of a text as raters see it; it begins at `start` of the text, whose names stand at `spans`.
+
+    A name is looked for in the whole text: a part may hold half of it, or not the sentence that makes it one.
+    """
+    end = start + len(part)
+    inside = [(max(low, start) - start, min(high, end) - start) for low, high in spans if low < end and high > start]
+    return _replaced(part, inside, BLOCK)
 
 
 def _replaced(text: str, spans: list[tuple[int, int]], by: str) -> str:

@@ -348,7 +348,8 @@ def save_draft(*, slot_id: int, user: User, content: dict[str, Any]) -> Draft:
 
 @transaction.atomic
 def skip(*, slot_id: int, user: User, lease_token: uuid.UUID, reason: str, note: str) -> Skip:
-    """Passes the item on: its slot opens for others, and this person never sees it again. The draft stays.
+    """Passes the item on: its slot opens for others, and this person never sees it again. The draft stays
+    (but a hidden repeat's).
 
     Raises LeaseLost and Invalid.
     """
@@ -358,9 +359,9 @@ def skip(*, slot_id: int, user: User, lease_token: uuid.UUID, reason: str, note:
         raise Invalid(note=_("The note may have at most %(limit)d characters.") % {"limit": NOTE_CHARS})
     lock_person(user)  # nothing is fetched ahead of an item that is going
     slot = lock_held(slot_id=slot_id, user=user, lease_token=lease_token)
-    skipped = Skip.objects.create(
-        item=slot.item, author=user, reason=reason, note=clean_text(note), simulated=user.is_simulated
-    )
+    # Somebody may skip an item's hidden repeat, and later the item itself that a reviewer returned to them.
+    why = {"reason": reason, "note": clean_text(note), "simulated": user.is_simulated}
+    skipped, _created = Skip.objects.update_or_create(item=slot.item, author=user, defaults=why)
     if not slot.is_ahead:
         move_up(slot)
     give_back(slot)

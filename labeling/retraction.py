@@ -54,14 +54,14 @@ def effect(*, project: Project, author: User, since: datetime | None) -> Effect:
         demonstrations=demonstrations.count(),
         rankings=rankings.count(),
         comparisons=Comparison.objects.filter(ranking__in=rankings).count(),
-        slots=rankings.count() + demonstrations.filter(slot__isnull=False).count(),
+        slots=sum(labels.filter(slot__item__withdrawn="").count() for labels in (rankings, demonstrations)),
     )
 
 
 def batches_left_empty(*, project: Project, author: User, since: datetime | None) -> list[str]:
     """The names of the batches that `retract` would leave without any label; a round may be waiting for one."""
     standing = _standing(project=project, author=author, since=since)
-    submitted = Slot.objects.filter(item__batch=OuterRef("pk"), state=Slot.State.SUBMITTED)
+    submitted = Slot.objects.filter(item__batch=OuterRef("pk"), state=Slot.State.SUBMITTED, hidden="")
     taken = Q(ranking__in=standing(Ranking)) | Q(demonstration__in=standing(Demonstration))
     stays = submitted.filter(ranking__retraction=None, demonstration__retraction=None).exclude(taken)
     found = Batch.objects.filter(Exists(submitted.filter(taken)), ~Exists(stays), project=project)
@@ -232,13 +232,15 @@ def _open_again(retraction: Retraction) -> int:
 
 
 def _close_again(retraction: Retraction) -> int:
-    """Open slots of an item are alike, so any one of them may go; one that somebody holds or has filled stays."""
-    items = [item.pk for item in _items(retraction)]
-    newest = (
-        Slot.objects.filter(item__in=items, state=Slot.State.OPEN).order_by("item_id", "-index").distinct("item_id")
-    )
+    """Open slots of an item are alike, so any one of them may go; one that somebody holds or has filled stays.
+
+    Those of an item that was withdrawn since wait withdrawn. One that was withdrawn before was not asked for again.
+    """
+    items = [
+        item.pk for item in _items(retraction) if item.withdrawn_at is None or item.withdrawn_at > retraction.made_at
+    ]
+    unfilled = Slot.objects.filter(state__in=[Slot.State.OPEN, Slot.State.WITHDRAWN], hidden="")
+    newest = unfilled.filter(item__in=items).order_by("item_id", "-index").distinct("item_id")
     # Somebody may lease one at this moment: then it is skipped here, and the item gets one label more.
-    free = Slot.objects.select_for_update(skip_locked=True).filter(
-        pk__in=list(newest.values_list("pk", flat=True)), state=Slot.State.OPEN
-    )
+    free = unfilled.select_for_update(skip_locked=True).filter(pk__in=list(newest.values_list("pk", flat=True)))
     return Slot.objects.filter(pk__in=[slot.pk for slot in free]).delete()[0]

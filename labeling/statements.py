@@ -233,12 +233,17 @@ UPDATE labeling_slot AS slot SET lane = wanted.lane
 
 
 def _take_ahead(kind: str) -> str:
-    """A slot that waits behind somebody else's and in which they entered nothing: see labeling.ahead."""
+    """A slot that waits behind somebody else's and in which they entered nothing: see labeling.ahead.
+
+    Not work that was returned to them, nor an item that was withdrawn meanwhile: those are nobody else's.
+    """
+    waits = "slot.is_ahead AND slot.hidden = '' AND slot.review_id IS NULL"
     return f"""
 WITH lanes AS MATERIALIZED ({_lanes()}
 ), chosen AS MATERIALIZED (
   SELECT {COLUMNS}, false AS alive FROM labeling_slot AS slot
-   WHERE {_free(kind, state="slot.is_ahead AND slot.hidden = ''")} AND slot.lane IN (SELECT lane FROM lanes)
+   WHERE {_free(kind, state=waits)} AND slot.lane IN (SELECT lane FROM lanes)
+     AND EXISTS (SELECT FROM labeling_item AS item WHERE item.id = slot.item_id AND item.withdrawn = '')
      AND NOT EXISTS (SELECT FROM labeling_draft AS draft
                       WHERE draft.item_id = slot.item_id AND draft.author_id = slot.holder_id)
    ORDER BY slot.priority DESC, slot.draw, slot.index LIMIT 1 FOR UPDATE OF slot SKIP LOCKED
@@ -271,11 +276,11 @@ UPDATE labeling_slot SET lease_expires_at = statement_timestamp() + %(seconds)s 
 RETURNING lease_expires_at
 """
 
-# What waited behind a slot that is done or skipped is the one in hand now.
+# What waited behind a slot that is done or skipped is the one in hand now. `leased_at` stays: it may have been worked
+# on before it was laid aside, and the page shows what was fetched before the submit is answered.
 MOVE_UP = """
 UPDATE labeling_slot
-   SET is_ahead = false, leased_at = statement_timestamp(),
-       lease_expires_at = statement_timestamp() + %(seconds)s * interval '1 second'
+   SET is_ahead = false, lease_expires_at = statement_timestamp() + %(seconds)s * interval '1 second'
  WHERE holder_id = %(user)s AND project_id = %(project)s AND kind = %(kind)s AND is_ahead AND id <> %(slot)s
 RETURNING id
 """

@@ -6,7 +6,7 @@ thing: a lead's, at any time, with the rows kept.
 """
 
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import models, transaction
@@ -15,10 +15,9 @@ from django.utils.translation import gettext as _
 
 from hone.accounts.models import Project, User
 from hone.audit.models import record
-from labeling import ahead, settling
-from labeling.assignment import lock_held, lock_person
+from labeling import ahead, drafting, settling
+from labeling.assignment import LeaseLost, lock_held, lock_person
 from labeling.models import Demonstration, Draft, Prompt, Ranking, Review, Slot
-from labeling.responses import LETTERS
 
 
 class NotTakenBack(Exception):
@@ -39,14 +38,17 @@ def take_back(*, slot_id: int, user: User, client_key: uuid.UUID, project: Proje
     settling.hold_still(project.pk)  # no snapshot reads the label between this look at the window and our commit
     slot = Slot.objects.select_for_update().filter(pk=slot_id, holder=user, project=project).first()
     if slot is not None and slot.state == Slot.State.LEASED and slot.lease_token == client_key:
-        return lock_held(slot_id=slot_id, user=user, lease_token=client_key, project=project)
+        try:
+            return lock_held(slot_id=slot_id, user=user, lease_token=client_key, project=project)
+        except LeaseLost:
+            raise NotTakenBack("too_late", _("Your lease on this item has ended.")) from None
     label = _label(slot, client_key) if slot is not None else None
     if slot is None or label is None:
         raise NotTakenBack("not_yours", _("There is no submission of yours to take back here."))
     # Asked of the row by the database's clock, as everything that reads `final_at` does.
     if not Slot.objects.filter(pk=slot_id, final_at__gt=Now()).exists():
         raise NotTakenBack("too_late", _("The time to take it back is over: it stays submitted."))
-    content = draft_of(label)
+    content = drafting.of_label(label)
     record(
         f"{slot.kind}.taken_back",
         label,
@@ -65,7 +67,8 @@ def take_back(*, slot_id: int, user: User, client_key: uuid.UUID, project: Proje
         raise NotTakenBack("in_use", _("Something was built on it already: it stays submitted.")) from None
     ahead.lay_aside(slot)
     _lease_again(slot, client_key, project)
-    Draft.objects.update_or_create(item_id=slot.item_id, author=user, defaults={"content": content, "saved_at": Now()})
+    draft = {"content": content, "saved_at": Now(), "begun_at": _begun_at(slot, label)}
+    Draft.objects.update_or_create(item_id=slot.item_id, author=user, defaults=draft)
     return lock_held(slot_id=slot_id, user=user, lease_token=client_key, project=project)
 
 
@@ -96,32 +99,18 @@ def _review_of(label: Demonstration | Ranking) -> dict[str, Any]:
     return {"ranking": label} if isinstance(label, Ranking) else {"demonstration": label}
 
 
+def _begun_at(slot: Slot, label: Demonstration | Ranking) -> datetime:
+    """When the work on it began, by which its time in use is cut: the submit dropped the draft that knew it."""
+    worked_since = label.created_at - timedelta(seconds=label.active_seconds)
+    return min(worked_since, slot.leased_at or worked_since)
+
+
 def _lease_again(slot: Slot, token: uuid.UUID, project: Project) -> None:
-    """With the order, the guideline and the form that were shown, which the slot has kept."""
+    """With the order, the guideline, the form and the moment of its hand-out, which the slot has kept."""
     Slot.objects.filter(pk=slot.pk).update(
         state=Slot.State.LEASED,
         lease_token=token,
-        leased_at=Now(),
         lease_expires_at=Now() + timedelta(seconds=project.lease_seconds),
         submitted_at=None,
         final_at=None,
     )
-
-
-def draft_of(label: Demonstration | Ranking) -> dict[str, Any]:
-    """The label as the draft that its page restores."""
-    common: dict[str, Any] = {"note": label.note, "active_seconds": label.active_seconds}
-    if isinstance(label, Demonstration):
-        about = {"category": label.prompt.category, "language": label.prompt.language}
-        return {"messages": label.messages, **about, **common}
-    letter = {index: LETTERS[place] for place, index in enumerate(label.order_shown)}
-    content = {
-        "tiers": [sorted(letter[index] for index in tier) for tier in label.tiers],
-        "unacceptable": sorted(letter[index] for index in label.unacceptable),
-        "ratings": {letter[int(index)]: given for index, given in label.ratings.items()},
-        "flags": {letter[int(index)]: given for index, given in label.flags.items()},
-        "strength": label.strength,
-        "reason": label.reason,
-        **({"verdict": label.verdict} if label.verdict else {}),
-    }
-    return {**content, **common}

@@ -50,13 +50,14 @@ def items(project: Project, *, least: int = ENOUGH) -> QuerySet[Item]:
 
     Each has how many `verdicts`, `orders` by others and `open` slots.
     """
-    cannot = Q(rankings__retraction=None, rankings__simulated=False, rankings__verdict__gt="")
+    stands = Q(rankings__retraction=None, rankings__hidden="")
+    cannot = stands & Q(rankings__simulated=False, rankings__verdict__gt="")
     ids = _standing(project).values("item").annotate(n=Count("id")).filter(n__gte=least).order_by().values("item")
     return (
         Item.objects.filter(pk__in=ids, withdrawn="")
         .annotate(
             verdicts=Count("rankings", filter=cannot, distinct=True),
-            orders=Count("rankings", filter=Q(rankings__retraction=None, rankings__verdict=""), distinct=True),
+            orders=Count("rankings", filter=stands & Q(rankings__verdict=""), distinct=True),
             open=Count("slots", filter=Q(slots__state=Slot.State.OPEN), distinct=True),
         )
         .select_related("prompt")

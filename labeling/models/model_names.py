@@ -1,5 +1,7 @@
 """What a project does with answers that name a model: labeling.identity finds the names."""
 
+from typing import Any
+
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -143,3 +145,8 @@ class ModelNames(models.Model):
         """Each name once."""
         lines = (" ".join(line.split()) for line in self.names.splitlines())
         return tuple(dict.fromkeys(line for line in lines if line))
+
+    @property
+    def hidden(self) -> dict[str, Any] | None:
+        """As labeling.statements reads it with a slot: Slot.hidden_names."""
+        return {"where": self.where, "names": self.names} if self.handling == Handling.MASK else None

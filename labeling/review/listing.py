@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from django.db.models import Prefetch, QuerySet
+from django.db.models import Case, Prefetch, QuerySet, When
 
 from hone.accounts import access
 from hone.accounts.models import Project, User
@@ -25,8 +25,10 @@ def of_project(project: Project) -> QuerySet[Review]:
 def sent_back(project: Project, user: User) -> list[Review]:
     """The user's work that was returned or rejected, what waits for them first, then the newest."""
     states = [Review.State.RETURNED, Review.State.REJECTED, Review.State.DROPPED]
-    rows = list(of_project(project).filter(author=user, state__in=states)[:SENT_BACK_SHOWN])
-    return sorted(rows, key=lambda row: row.state != Review.State.RETURNED)
+    waits_first = Case(When(state=Review.State.RETURNED, then=0), default=1)
+    return list(
+        of_project(project).filter(author=user, state__in=states).order_by(waits_first, "-id")[:SENT_BACK_SHOWN]
+    )
 
 
 def waiting_for(user: User, projects: Mapping[Project, str | None]) -> dict[int, dict[str, Any]]:

@@ -114,11 +114,19 @@ class _Count(models.Subquery):
 
 
 def waiting_by_project(projects: Collection[Project], *, user: User) -> dict[int, int | str]:
-    """How many labels of each project the user could review, "100+" where there are more: one query for all."""
+    """How many labels of each project the user could review, "100+" where there are more: one query for all.
+
+    As statements.TAKE: none that a lead took back, nor that its author may still take back.
+    """
     own = models.Q(author=user)
     held = models.Q(state=Review.State.LEASED, reviewer=user)
     waiting = Review.objects.filter(
-        ~own, models.Q(state=Review.State.WAITING) | held, project=models.OuterRef("pk")
+        ~own,
+        models.Q(state=Review.State.WAITING) | held,
+        models.Q(slot__final_at=None) | models.Q(slot__final_at__lte=Now()),
+        project=models.OuterRef("pk"),
+        demonstration__retraction=None,
+        ranking__retraction=None,
     ).order_by()
     rows = Project.objects.filter(pk__in=[project.pk for project in projects]).annotate(
         to_review=_Count(waiting.values("pk")[: SHOWN_AT_MOST + 1])

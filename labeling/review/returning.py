@@ -58,7 +58,8 @@ def give_up(slot: Slot) -> None:
     found.state, found.ended_at = Review.State.DROPPED, timezone.now()
     found.save(update_fields=["state", "ended_at"])
     slot.state, slot.review, slot.submitted_at = Slot.State.SUBMITTED, None, found.label.created_at
-    slot.save(update_fields=["state", "review", "submitted_at"])
+    slot.is_ahead = False  # a lease that is given up from behind another one
+    slot.save(update_fields=["state", "review", "submitted_at", "is_ahead"])
     retraction.ask_again(taken_back)
 
 

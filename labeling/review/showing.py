@@ -1,11 +1,15 @@
-"""Reviews as pages and the API show them. Never which model wrote an answer; the author's name to managers alone."""
+"""Reviews as pages and the API show them. Never which model wrote an answer; the author's name to managers alone.
+
+Names of models that the project hides are hidden from the author here as well (`hidden`: Slot.hidden_names); reviewers
+read the answers as they were written, and their spans count in those.
+"""
 
 from typing import Any
 
 from hone.accounts import access
 from hone.accounts.models import User
 from hone.markdown import render
-from labeling import given, guidelines
+from labeling import drafting, given, guidelines, identity
 from labeling.export import annotator
 from labeling.models import Demonstration, Ranking, Review, ReviewComment, ReviewRules, Slot
 from labeling.models.review import Mark, RejectReason
@@ -13,6 +17,8 @@ from labeling.quality.showing import order_of
 from labeling.responses import LETTERS
 from labeling.review.spans import blocks, pieces
 from labeling.templatetags.ranking import strengths
+
+_Names = dict[int, list[tuple[int, int]]]  # by completion index: where names are hidden in an answer
 
 
 def author_shown(review: Review, *, role: str | None, rules: ReviewRules) -> str:
@@ -99,8 +105,10 @@ def _text(text: str, **more: Any) -> dict[str, Any]:
     return {**known, "text": text, "html": render(text), "blocks": cut}
 
 
-def verdict(review: Review) -> dict[str, Any]:
+def verdict(review: Review, *, hidden: dict[str, Any] | None = None) -> dict[str, Any]:
     """What a reviewer said, for the author and for the next look. Not who said it."""
+    names = _names(review, hidden)
+    comments = review.comments.all()
     return {
         "review": review.pk,
         "state": review.state,
@@ -108,11 +116,18 @@ def verdict(review: Review) -> dict[str, Any]:
         "remark": review.remark,
         "reason": str(RejectReason(review.reject_reason).label) if review.reject_reason else "",
         "decided_at": review.decided_at.isoformat() if review.decided_at else None,
-        "comments": [_comment(review, row, number) for number, row in enumerate(review.comments.all(), start=1)],
+        "comments": [_comment(review, row, number, names) for number, row in enumerate(comments, start=1)],
     }
 
 
-def _comment(review: Review, row: ReviewComment, number: int) -> dict[str, Any]:
+def _names(review: Review, hidden: dict[str, Any] | None) -> _Names:
+    if hidden is None or review.ranking is None:
+        return {}
+    answers = review.ranking.item.completions.all()
+    return {answer.index: identity.hidden_in(answer.text, hidden=hidden) for answer in answers}
+
+
+def _comment(review: Review, row: ReviewComment, number: int, names: _Names) -> dict[str, Any]:
     letters = dict(zip(review.ranking.order_shown, LETTERS, strict=False)) if review.ranking else {}
     return {
         "number": number,
@@ -120,7 +135,7 @@ def _comment(review: Review, row: ReviewComment, number: int) -> dict[str, Any]:
         "answer": letters.get(row.text),
         "start": row.start,
         "end": row.end,
-        "quote": row.quote,
+        "quote": identity.part_shown(row.quote, start=row.start, spans=names.get(row.text, [])),
         "body": row.body,
     }
 
@@ -129,42 +144,35 @@ def returned(slot: Slot) -> dict[str, Any] | None:
     """What came back to the author of the slot: the verdict, and their texts cut at the comments' spans."""
     if slot.review_id is None:
         return None
-    review = Review.objects.select_related("demonstration", "ranking").get(pk=slot.review_id)
-    texts = cut_texts(review)
+    found = Review.objects.select_related("demonstration__prompt", "ranking__item")
+    review = found.prefetch_related("comments", "ranking__item__completions").get(pk=slot.review_id)
+    texts = cut_texts(review, hidden=slot.hidden_names)
     commented = [text for text in texts if text["comments"]]
-    return {**verdict(review), "texts": texts, "commented": commented, "content": _content(review.label)}
+    # The label keeps its time: what the author works on it from now on is the corrected one's.
+    content = drafting.of_label(review.label, with_time=False)
+    return {**verdict(review, hidden=slot.hidden_names), "texts": texts, "commented": commented, "content": content}
 
 
-def cut_texts(review: Review) -> list[dict[str, Any]]:
+def cut_texts(review: Review, *, hidden: dict[str, Any] | None = None) -> list[dict[str, Any]]:
     """The label's texts in pieces with the numbers of their comments."""
-    comments = verdict(review)["comments"]
+    comments = verdict(review, hidden=hidden)["comments"]
     label = review.label
-    texts: list[tuple[int | None, str | None, str | None, str]]
+    # (message, letter, role, text, where names are hidden in it)
+    texts: list[tuple[int | None, str | None, str | None, str, list[tuple[int, int]]]]
     if isinstance(label, Ranking):
-        texts = [(None, answer["letter"], None, answer["text"]) for answer in order_of(label)["answers"]]
+        answers = order_of(label)["answers"]
+        texts = [
+            (None, row["letter"], None, row["text"], identity.hidden_in(row["text"], hidden=hidden)) for row in answers
+        ]
     else:
-        texts = [(index, None, turn["role"], turn["content"]) for index, turn in enumerate(label.messages)]
+        texts = [(index, None, turn["role"], turn["content"], []) for index, turn in enumerate(label.messages)]
     found = []
-    for message, answer, role, text in texts:
+    for message, answer, role, text, names in texts:
         own = [row for row in comments if (row["message"], row["answer"]) == (message, answer)]
-        cut = pieces(text, [(row["start"], row["end"], row["number"]) for row in own])
-        rows = [{"text": piece.text, "numbers": list(piece.numbers)} for piece in cut]
+        rows, at = [], 0
+        for piece in pieces(text, [(row["start"], row["end"], row["number"]) for row in own]):
+            shown = identity.part_shown(piece.text, start=at, spans=names)
+            rows.append({"text": shown, "numbers": list(piece.numbers)})
+            at += len(piece.text)
         found.append({"message": message, "answer": answer, "role": role, "pieces": rows, "comments": own})
     return found
-
-
-def _content(label: Demonstration | Ranking) -> dict[str, Any]:
-    """The label as a draft, which its page takes up: the order shown is the same for the same person."""
-    if isinstance(label, Demonstration):
-        about = {"category": label.prompt.category, "language": label.prompt.language}
-        return {"messages": label.messages, "note": label.note, **about}
-    letter = dict(zip(label.order_shown, LETTERS, strict=False))
-    return {
-        "tiers": [[letter[index] for index in tier] for tier in label.tiers],
-        "unacceptable": [letter[index] for index in label.unacceptable],
-        "ratings": {letter[int(index)]: values for index, values in label.ratings.items()},
-        "flags": {letter[int(index)]: keys for index, keys in label.flags.items()},
-        "strength": label.strength,
-        "reason": label.reason,
-        "note": label.note,
-    }

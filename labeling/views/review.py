@@ -13,7 +13,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
 from hone.accounts import access
-from labeling.models import Review, ReviewRules
+from labeling.models import ModelNames, Review, ReviewRules
 from labeling.models.review import RejectReason
 from labeling.review import listing, queue, returning, showing
 from labeling.review.rules import ReviewRulesForm
@@ -105,15 +105,17 @@ def verdict(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
         raise PermissionDenied(_("Only its author and the project's reviewers see a review."))
     found = queue.read(found.pk)
     rules = ReviewRules.objects.for_project(project)
+    is_own = found.author_id == user.pk
+    hidden = ModelNames.objects.for_project(project).hidden if is_own else None
     context = {
         "project": project,
         "can_manage": role == access.MANAGER,
         "can_read_data": role in access.LEADS,
         "review": found,
-        "is_own": found.author_id == user.pk,
+        "is_own": is_own,
         "author": showing.author_shown(found, role=role, rules=rules),
-        "said": showing.verdict(found),
-        "texts": showing.cut_texts(found),
+        "said": showing.verdict(found, hidden=hidden),
+        "texts": showing.cut_texts(found, hidden=hidden),
         "label": showing.label_of(found),
     }
     return render(request, "labeling/verdict.html", context)

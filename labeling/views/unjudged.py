@@ -28,7 +28,7 @@ def unjudged(request: HttpRequest, slug: str) -> HttpResponse:
     withdrawn = (
         Item.objects.filter(project=project, withdrawn_at__isnull=False)
         .select_related("prompt", "withdrawn_by")
-        .annotate(closed=Count("slots", filter=Q(slots__state=Slot.State.WITHDRAWN)))
+        .annotate(closed=Count("slots", filter=Q(slots__state=Slot.State.WITHDRAWN, slots__hidden="")))
         .order_by("-withdrawn_at", "-pk")
     )
     gone = Paginator(withdrawn, ITEMS_A_PAGE).get_page(request.GET.get("withdrawn"))

@@ -7,7 +7,7 @@ import pytest
 from django.utils import timezone
 
 from hone.accounts.models import Project, User
-from labeling import assignment, responses
+from labeling import ahead, assignment, responses
 from labeling.models import Draft, Ranking, Slot
 from tests import factories
 
@@ -71,6 +71,24 @@ def test_a_refused_submit_keeps_its_time_in_the_draft(project: Project, contract
     with pytest.raises(assignment.LeaseLost):
         submit(slot, contractor, 77)
     assert Draft.objects.get().content["active_seconds"] == 77
+
+
+@pytest.mark.parametrize("by", ["submit", "skip"])
+def test_what_waited_counts_from_when_the_page_had_it(project: Project, contractor: User, by: str) -> None:
+    """The page shows it before the answer to the submit is there; laid aside, it was worked on before."""
+    factories.make_batch(project, items=2)
+    first = held(project, contractor, ago=60)
+    assert first.lease_token is not None
+    lease = {"slot_id": first.pk, "user": contractor, "lease_token": first.lease_token}
+    behind = ahead.fetch(**lease, project=project)  # type: ignore[arg-type]
+    assert behind is not None
+    Slot.objects.filter(pk=behind.pk).update(leased_at=timezone.now() - timedelta(seconds=20))
+    if by == "submit":
+        submit(first, contractor, 40)
+    else:
+        responses.skip(**lease, reason="other", note="")  # type: ignore[arg-type]
+    label = submit(behind, contractor, 18)
+    assert (label.active_seconds, label.claimed_seconds) == (18, None)
 
 
 def test_scripts_keep_what_they_say(project: Project) -> None:

@@ -10,7 +10,7 @@ from django.test import Client
 from django.utils import timezone
 
 from hone.accounts.models import Project, User
-from labeling import ahead, assignment, responses, waiting
+from labeling import ahead, assignment, responses, waiting, withdrawal
 from labeling.models import Draft, Ranking, Slot
 from tests import factories
 
@@ -153,6 +153,28 @@ class TestNobodyStarves:
         assert following is not None
         responses.save_draft(slot_id=following.pk, user=contractor, content={"tiers": [["A"]]})
         assert assignment.next_slot(project=project, user=reviewer, kind="rank") is None
+
+    def test_returned_work_stays_its_authors(self, project: Project, contractor: User, reviewer: User) -> None:
+        """Also where its lease waits behind another one."""
+        found = factories.make_review(contractor, project, reviewer)
+        factories.give_verdict(found, reviewer, "return")
+        slot = take(project, contractor, "write")
+        Slot.objects.filter(pk=slot.pk).update(is_ahead=True)
+        assert assignment.next_slot(project=project, user=reviewer, kind="write") is None
+        assert slot.lease_token is not None
+        responses.skip(slot_id=slot.pk, user=contractor, lease_token=slot.lease_token, reason="other", note="")
+        row = Slot.objects.get(pk=slot.pk)
+        assert (row.state, row.is_ahead, row.review) == ("submitted", False, None)
+
+    def test_a_withdrawn_item_is_nobody_elses(
+        self, project: Project, contractor: User, reviewer: User, manager: User
+    ) -> None:
+        factories.make_batch(project, items=2)
+        following = fetch(take(project, contractor), contractor)
+        assert following is not None
+        withdrawal.withdraw(item=following.item, actor=manager)
+        assert assignment.next_slot(project=project, user=reviewer, kind="rank") is None
+        assert Slot.objects.get(pk=following.pk).holder == contractor
 
     def test_open_items_go_first(self, project: Project, reviewer: User, pair: tuple[Slot, Slot]) -> None:
         current, following = pair

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from hone.accounts.models import Project, User
 from hone.audit.models import Event
-from labeling import assignment, booking, pay, payouts, responses, retraction, tasks
+from labeling import assignment, booking, earnings, pay, payouts, responses, retraction, tasks
 from labeling.models import Demonstration, Ledger, LedgerEntry, PayRate, Ranking
 from tests import factories
 from tests.labeling.test_retraction import demonstrate
@@ -294,6 +294,18 @@ class TestTakingBack:
         assert LedgerEntry.objects.filter(ranking=label).last().corrects == taken  # type: ignore[union-attr]
         booking.book_all()
         assert LedgerEntry.objects.count() == 6
+
+    def test_what_is_said_to_be_taken_back_is_what_is(self, project: Project, manager: User, contractor: User) -> None:
+        """An answer to a hidden check stays paid: retracting leaves it."""
+        piece(project, manager)
+        label, check = ranked(contractor, project), ranked(contractor, project, hidden="gold")
+        booking.book_all()
+        assert amounts(ranking=check) == [Decimal("0.5")]
+        said = earnings.of_standing_labels(project=project, author=contractor, since=None)
+        assert said == [{"currency": "EUR", "amount": Decimal("0.5")}]
+        why: dict[str, Any] = {"since": None, "reason": "x", "ask_again": False, "actor": manager}
+        retraction.retract(project=project, author=contractor, take_back_pay=True, **why)
+        assert [row.ranking for row in LedgerEntry.objects.filter(kind="reversal")] == [label]
 
     def test_restoring_gives_back_only_what_the_same_cause_took(
         self, project: Project, manager: User, contractor: User

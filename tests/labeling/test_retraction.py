@@ -146,6 +146,18 @@ def test_only_those_since_a_moment_and_only_of_this_project(project: Project, ma
     assert Retraction.objects.count() == 2
 
 
+def test_a_hidden_check_on_an_item_leaves_its_batch_no_label(
+    project: Project, manager: User, contractor: User, other: User
+) -> None:
+    factories.make_batch(project)
+    slot = factories.submit_next(project, contractor)
+    factories.make_batch(project)
+    check = factories.submit_next(project, other)
+    Slot.objects.filter(pk=check.pk).update(item=slot.item_id, hidden="gold")
+    Ranking.objects.filter(slot=check.pk).update(item=slot.item_id, hidden="gold")
+    assert retraction.batches_left_empty(project=project, author=contractor, since=None) == ["Batch"]
+
+
 class TestAskingAgain:
     def test_somebody_else_is_asked_and_never_the_author(
         self, project: Project, manager: User, contractor: User, other: User

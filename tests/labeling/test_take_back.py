@@ -17,7 +17,8 @@ from hone.audit.models import Event
 from labeling import ahead, assignment, export, ranking_forms, responses, retraction, settling
 from labeling.batches import NewItem, open_batch
 from labeling.messages import content_hash
-from labeling.models import Comparison, Demonstration, Draft, Prompt, Ranking, Slot
+from labeling.models import Comparison, Demonstration, Draft, Prompt, Ranking, ReviewRules, Slot
+from labeling.review import queue
 from labeling.take_back import NotTakenBack, take_back
 from tests import factories
 from training import rounds, snapshots
@@ -156,6 +157,78 @@ def test_the_same_request_twice_finds_the_first_ones_lease(project: Project, con
     assert first.lease_token == second.lease_token and Event.objects.filter(verb="rank.taken_back").count() == 1
 
 
+def test_the_time_worked_before_it_counts_for_what_is_submitted_then(project: Project, contractor: User) -> None:
+    factories.make_batch(project)
+    slot = take(project, contractor)
+    Slot.objects.update(leased_at=timezone.now() - timedelta(seconds=200))
+    submit(slot, contractor, {**factories.rank_answer(slot, [[0], [1], [2], [3]]), "active_seconds": 180})
+    again = back(slot, contractor)
+    answer = {**factories.rank_answer(again, [[1], [0], [2], [3]]), "active_seconds": 190}
+    label = submit(again, contractor, answer, key=uuid.uuid4())
+    assert (label.active_seconds, label.claimed_seconds) == (190, None)
+
+
+def test_the_time_of_a_lost_lease_counts_as_well(project: Project, contractor: User) -> None:
+    factories.make_batch(project)
+    slot = take(project, contractor)
+    Slot.objects.update(leased_at=timezone.now() - timedelta(seconds=100))
+    answer = factories.rank_answer(slot, [[0], [1], [2], [3]])
+    responses.save_draft(slot_id=slot.pk, user=contractor, content={"tiers": answer["tiers"]})
+    Slot.objects.update(leased_at=timezone.now())  # taken up again since
+    submit(slot, contractor, {**answer, "active_seconds": 90})
+    label = submit(back(slot, contractor), contractor, {**answer, "active_seconds": 93}, key=uuid.uuid4())
+    assert 90 <= label.active_seconds <= 93
+
+
+class TestReturnedWorkInHand:
+    """It is its author's alone, also when they take back what they submitted before."""
+
+    @pytest.fixture
+    def laid_aside(self, project: Project, contractor: User, reviewer: User) -> tuple[Slot, Slot]:
+        """What was taken back, and the returned work that was in hand."""
+        factories.make_batch(project)
+        ReviewRules.objects.create(project=project, rankings_percent=100)
+        old = factories.submit_next(project, contractor)
+        factories.make_batch(project)
+        slot = take(project, contractor)
+        found = queue.next_review(project=project, user=reviewer)
+        assert found is not None
+        factories.give_verdict(found, reviewer, "return")
+        submit(slot, contractor)
+        returned = take(project, contractor)
+        assert returned.pk == old.pk
+        return back(slot, contractor), returned
+
+    def test_nobody_else_is_handed_it(self, project: Project, reviewer: User, laid_aside: tuple[Slot, Slot]) -> None:
+        assert assignment.next_slot(project=project, user=reviewer, kind="rank") is None
+        row = Slot.objects.get(pk=laid_aside[1].pk)
+        assert (row.state, row.is_ahead, row.holder) == ("returned", False, laid_aside[1].holder)
+
+    def test_it_comes_next(self, project: Project, contractor: User, laid_aside: tuple[Slot, Slot]) -> None:
+        again, returned = laid_aside
+        factories.make_batch(project)
+        submit(again, contractor, key=uuid.uuid4())
+        assert take(project, contractor).pk == returned.pk
+
+    def test_it_comes_before_new_work_where_the_item_in_hand_is_lost(
+        self, project: Project, contractor: User, laid_aside: tuple[Slot, Slot]
+    ) -> None:
+        again, returned = laid_aside
+        factories.make_batch(project)
+        Slot.objects.filter(pk=again.pk).update(lease_expires_at=timezone.now() - timedelta(seconds=1))
+        assignment.free_expired()
+        assert take(project, contractor).pk == returned.pk
+
+    def test_an_old_tab_that_skips_it_has_lost_it(self, contractor: User, laid_aside: tuple[Slot, Slot]) -> None:
+        returned = laid_aside[1]
+        assert returned.lease_token is not None
+        with pytest.raises(assignment.LeaseLost):
+            responses.skip(
+                slot_id=returned.pk, user=contractor, lease_token=returned.lease_token, reason="other", note=""
+            )
+        assert Slot.objects.get(pk=returned.pk).state == "returned"
+
+
 class TestRefused:
     def refused(self, slot: Slot, user: User, key: uuid.UUID = KEY) -> str:
         before = list(Slot.objects.order_by("pk").values())
@@ -170,6 +243,14 @@ class TestRefused:
         submit(slot, contractor)
         window_ends()
         assert self.refused(slot, contractor) == "too_late" and Ranking.objects.exists()
+
+    def test_when_it_was_taken_back_and_its_lease_has_ended(self, project: Project, contractor: User) -> None:
+        factories.make_batch(project)
+        slot = take(project, contractor)
+        submit(slot, contractor)
+        back(slot, contractor)
+        Slot.objects.update(lease_expires_at=timezone.now() - timedelta(seconds=1))
+        assert self.refused(slot, contractor) == "too_late" and not Ranking.objects.exists()
 
     def test_when_it_was_final_from_the_start(self, project: Project, contractor: User) -> None:
         slot = Slot.objects.get(ranking=factories.make_ranking(contractor, project, [[0], [1]]))

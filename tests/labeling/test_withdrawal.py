@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from hone.accounts.models import Project, User
 from hone.audit.models import Event
-from labeling import assignment, queries, responses, retraction, withdrawal
+from labeling import assignment, queries, responses, retraction, verdicts, withdrawal
 from labeling.models import Item, Ranking, Slot
 from tests import factories
 from tests.labeling.test_cannot_judge import cannot
@@ -98,6 +98,25 @@ class TestPage:
         assert "No such item" in client.get(PAGE).content.decode()
         assert "1 person cannot judge it" in client.get(PAGE, {"least": "1"}).content.decode()
 
+    def test_hidden_checks_are_no_word_and_no_place(
+        self, client: Client, project: Project, manager: User, contractor: User, item: Item
+    ) -> None:
+        check = cannot(contractor, project)
+        Slot.objects.filter(holder=contractor).update(hidden="gold")
+        Ranking.objects.filter(author=contractor).update(hidden="gold")
+        assert check.item == item
+        client.force_login(manager)
+        html = client.get(PAGE).content.decode()
+        assert "2 people cannot judge it" in html
+        [found] = verdicts.items(project)
+        assert (found.verdicts, found.orders) == (2, 0)  # type: ignore[attr-defined]
+        Ranking.objects.filter(hidden="gold").update(verdict="", tiers=[[0], [1], [2], [3]])
+        assert verdicts.items(project).get().orders == 0  # type: ignore[attr-defined]
+        Slot.objects.filter(hidden="gold").update(state="withdrawn", holder=None, lease_token=None, submitted_at=None)
+        withdrawal.withdraw(item=item, actor=manager)
+        [row] = client.get(PAGE).context["withdrawn"]
+        assert row["item"].closed == 0
+
     def test_as_many_queries_for_twice_the_items(
         self, client: Client, project: Project, manager: User, two: list[User], item: Item
     ) -> None:
@@ -166,6 +185,38 @@ class TestHandOut:
             project=project, author=two[0], since=None, reason="x", ask_again=True, actor=manager
         )
         assert (taken.rankings, taken.slots_opened) == (1, 0)
+
+    def test_the_page_of_a_retraction_promises_no_place_of_it(
+        self, project: Project, manager: User, two: list[User], item: Item
+    ) -> None:
+        withdrawal.withdraw(item=item, actor=manager)
+        assert retraction.effect(project=project, author=two[0], since=None) == retraction.Effect(0, 1, 0, 0)
+
+    def test_a_place_opened_again_and_withdrawn_is_closed_when_the_labels_are_restored(
+        self, project: Project, manager: User, two: list[User], item: Item
+    ) -> None:
+        before = sorted(Slot.objects.values_list("pk", "state"))
+        taken = retraction.retract(
+            project=project, author=two[0], since=None, reason="x", ask_again=True, actor=manager
+        )
+        withdrawal.withdraw(item=item, actor=manager)
+        retraction.undo(retraction=taken, actor=manager)
+        assert withdrawal.restore(item=item, actor=manager) == 1
+        assert sorted(Slot.objects.values_list("pk", "state")) == before
+
+    def test_an_item_that_was_withdrawn_before_keeps_its_places(
+        self, project: Project, manager: User, two: list[User], item: Item
+    ) -> None:
+        factories.make_batch(project)
+        cannot(two[0], project)
+        withdrawal.withdraw(item=item, actor=manager)
+        taken = retraction.retract(
+            project=project, author=two[0], since=None, reason="x", ask_again=True, actor=manager
+        )
+        assert taken.slots_opened == 1  # of the other item
+        retraction.undo(retraction=taken, actor=manager)
+        assert withdrawal.restore(item=item, actor=manager) == 1
+        assert not Slot.objects.exclude(item=item).filter(state="open").exists()
 
 
 @pytest.mark.django_db(transaction=True)

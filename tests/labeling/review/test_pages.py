@@ -15,6 +15,7 @@ from hone.accounts.models import Project, User
 from hone.audit.models import Event
 from labeling import people
 from labeling.models import Review, ReviewRules, Slot
+from labeling.review import listing, queue
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -151,6 +152,21 @@ def test_a_manager_frees_overdue_work_and_nobody_else_does(
     assert "Somebody else will be asked for it." in client.post(path, follow=True).content.decode()
     assert Review.objects.get().state == "dropped" and Slot.objects.filter(state="open").count() == 1
     assert "not with its author any more" in client.post(path, follow=True).content.decode()
+
+
+def test_what_waits_for_its_author_is_listed_however_much_was_sent_back_since(
+    project: Project, contractor: User, reviewer: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "SENT_BACK_SHOWN", 2)
+    ReviewRules.objects.create(project=project, demonstrations_percent=100)
+    for _ in range(3):
+        factories.make_demonstration(contractor, project)
+    found = []
+    for verdict in ("return", "reject", "reject"):
+        held = queue.next_review(project=project, user=reviewer)
+        assert held is not None
+        found.append(factories.give_verdict(held, reviewer, verdict))
+    assert listing.sent_back(project, contractor) == [found[0], found[2]]
 
 
 def test_home_and_project_say_what_waits(

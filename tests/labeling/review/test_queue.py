@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from hone.accounts.models import Project, User
 from labeling import retraction, tasks
-from labeling.models import Demonstration, Review, ReviewComment, ReviewRules
+from labeling.models import Demonstration, Review, ReviewComment, ReviewRules, Slot
 from labeling.review import deciding, queue, statements
 from tests import factories
 
@@ -102,9 +102,27 @@ class TestNext:
         held = take(project, reviewer)
         values = {"author": contractor, "since": None, "reason": "r", "ask_again": False}
         made = retraction.retract(project=project, actor=manager, **values)  # type: ignore[arg-type]
+        assert queue.waiting_by_project([project], user=reviewer) == {project.pk: 0}
         assert queue.next_review(project=project, user=reviewer) is None
         retraction.undo(retraction=made, actor=manager)
+        assert queue.waiting_by_project([project], user=reviewer) == {project.pk: 1}
         assert take(project, reviewer).pk == held.pk
+        assert queue.waiting_by_project([project], user=reviewer) == {project.pk: 1}
+
+    def test_a_label_that_its_author_may_take_back_counts_and_comes_when_it_is_final(
+        self, project: Project, contractor: User, reviewer: User
+    ) -> None:
+        made = [
+            factories.make_demonstration(contractor, project),
+            factories.make_ranking(contractor, project, [[0, 1]]),
+        ]
+        slots = Slot.objects.filter(pk__in=[label.slot_id for label in made])
+        slots.update(final_at=timezone.now() + timedelta(seconds=10))
+        assert queue.waiting_by_project([project], user=reviewer) == {project.pk: 0}
+        assert queue.next_review(project=project, user=reviewer) is None
+        slots.update(final_at=timezone.now() - timedelta(seconds=1))
+        assert queue.waiting_by_project([project], user=reviewer) == {project.pk: 2}
+        assert take(project, reviewer).demonstration == made[0]
 
     def test_three_thousand_waiting_cost_one_walk_into_the_index(
         self, project: Project, contractor: User, reviewer: User, second: User

@@ -1,5 +1,6 @@
 """Returned work: first to its author, corrected as a new label, declined, overdue."""
 
+import random
 import uuid
 from datetime import timedelta
 from typing import Any
@@ -9,7 +10,7 @@ from django.utils import timezone
 
 from hone.accounts.models import Project, User
 from labeling import assignment, queries, responses, waiting
-from labeling.models import Demonstration, Ranking, Review, ReviewRules, Skip, Slot, WritingRules
+from labeling.models import Demonstration, HiddenChecks, Ranking, Review, ReviewRules, Skip, Slot, WritingRules
 from labeling.review import queue, returning
 from labeling.work import payload
 from tests import factories
@@ -111,10 +112,28 @@ class TestHandOut:
         slot = hold(project, contractor, "rank")
         work = payload(slot=slot, user=contractor)
         assert slot.order_shown == made.order_shown
-        assert work["draft"]["tiers"] == [factories.letters(slot, 2), factories.letters(slot, 0, 1)]
+        assert work["draft"]["tiers"] == [factories.letters(slot, 2), sorted(factories.letters(slot, 0, 1))]
         assert work["draft"]["unacceptable"] == factories.letters(slot, 3)
         [about] = [row for row in work["returned"]["texts"] if row["comments"]]
         assert about["answer"] == "C" and about["comments"][0]["quote"] == "Answer"
+
+    def test_a_verdict_comes_back_with_its_reason_and_no_time(
+        self, project: Project, contractor: User, reviewer: User
+    ) -> None:
+        ReviewRules.objects.create(project=project, rankings_percent=100)
+        factories.make_batch(project)
+        slot = hold(project, contractor, "rank")
+        assert slot.lease_token is not None
+        answer = {"verdict": "all_bad", "note": "None of them answers", "active_seconds": 5}
+        Slot.objects.update(leased_at=timezone.now() - timedelta(seconds=60))
+        key = uuid.uuid4()
+        responses.submit(slot_id=slot.pk, user=contractor, lease_token=slot.lease_token, client_key=key, answer=answer)
+        found = queue.next_review(project=project, user=reviewer)
+        assert found is not None
+        factories.give_verdict(found, reviewer, "return")
+        draft = payload(slot=hold(project, contractor, "rank"), user=contractor)["draft"]
+        assert (draft["verdict"], draft["note"]) == ("all_bad", "None of them answers")
+        assert "active_seconds" not in draft
 
 
 class TestCorrecting:
@@ -206,6 +225,33 @@ class TestGivingUp:
         assert slot.item_id == old.item_id and slot.pk != old.pk and slot.review_id is None
         assert payload(slot=slot, user=second)["returned"] is None
         assert queries.batch_progress(slot.item.batch_id)["total"] == 1
+
+    def test_it_can_be_declined_after_its_hidden_repeat_was(
+        self, project: Project, contractor: User, reviewer: User, second: User, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ReviewRules.objects.create(project=project, rankings_percent=100)
+        HiddenChecks.objects.create(project=project, repeat_percent=20, repeat_distance=1)
+        monkeypatch.setattr(random.Random, "random", lambda self: 0.0)
+        factories.make_batch(project, items=2)
+        first = factories.submit_next(project, contractor)
+        factories.submit_next(project, contractor)
+        factories.make_batch(project)
+        repeat = hold(project, contractor, "rank")
+        assert (repeat.hidden, repeat.item_id) == ("repeat", first.item_id) and repeat.lease_token is not None
+        responses.save_draft(slot_id=repeat.pk, user=contractor, content={"tiers": [["C"], ["A"]]})
+        why: dict[str, Any] = {"user": contractor, "note": ""}
+        responses.skip(slot_id=repeat.pk, lease_token=repeat.lease_token, reason="broken", **why)
+        found = queue.next_review(project=project, user=reviewer)
+        assert found is not None and found.slot_id == first.pk
+        factories.give_verdict(found, reviewer, "return")
+        slot = hold(project, contractor, "rank")
+        assert slot.pk == first.pk and slot.lease_token is not None
+        assert payload(slot=slot, user=contractor)["draft"]["tiers"] != [["C"], ["A"]], "those letters are the repeat's"
+        responses.skip(slot_id=slot.pk, lease_token=slot.lease_token, reason="expertise", **why)
+        assert Skip.objects.get(item=first.item_id).reason == "expertise"
+        assert Review.objects.get(slot=first).state == "dropped"
+        assert Slot.objects.get(pk=first.pk).state == "submitted"
+        assert Slot.objects.filter(item=first.item_id, state="open").count() == 1
 
     def test_nobody_may_free_it_before_its_time(self, project: Project, manager: User, returned: Review) -> None:
         with pytest.raises(returning.NotOverdue):
