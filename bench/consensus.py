@@ -41,7 +41,7 @@ def main() -> None:
                 fit(rankings(seed=seed, items=given.items, people=PEOPLE, each=each, answers=answers))
                 for seed in range(given.draws)
             )
-            found = [(one.reliability, (one.low <= PEOPLE) & (PEOPLE <= one.high)) for one in drawn]
+            found = [(one.reliability, (one.low <= PEOPLE) & (one.high >= PEOPLE)) for one in drawn]
             means = np.mean([mean for mean, _held in found], axis=0)
             held = np.mean([held for _mean, held in found])
             print(f"K={answers} {each} people an item: held {held:.2f}, mean {' '.join(f'{eta:.2f}' for eta in means)}")

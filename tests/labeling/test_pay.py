@@ -357,6 +357,37 @@ class TestPayouts:
         pay.bonus(project=project, user=contractor, amount=Decimal(1), currency="EUR", reason="Thanks", actor=manager)
         assert [row.amount for row in payouts.close(project=project, actor=manager)] == [Decimal("-1")]
 
+    def test_a_correction_of_a_payouts_correction_is_not_owed_again(
+        self, project: Project, manager: User, contractor: User
+    ) -> None:
+        ago = timezone.now() - timedelta(days=2)
+        piece(project, manager, "100", effective_from=ago)
+        ranked(contractor, project, created_at=ago + timedelta(hours=1))
+        [payout] = payouts.close(project=project, actor=manager)
+        back = pay.correct(entry=payout, amount=Decimal(100), reason="The bank sent it back", actor=manager)
+        again = pay.correct(entry=back, amount=Decimal(-100), reason="It had arrived", actor=manager)
+        assert (back.corrects, again.corrects) == (payout, payout)
+        assert payouts.close(project=project, actor=manager, up_to=ago + timedelta(hours=2)) == []
+        [row] = payouts.balances(LedgerEntry.objects.filter(user=contractor))
+        assert (row["earned"], row["changed"], row["paid"], row["balance"]) == (100, 0, 100, 0)
+        assert LedgerEntry.objects.filter(kind="payout").count() == 1
+
+    @pytest.mark.parametrize("later", ["reversal", "correction"])
+    def test_what_was_taken_back_since_the_moment_is_not_paid(
+        self, project: Project, manager: User, contractor: User, later: str
+    ) -> None:
+        ago = timezone.now() - timedelta(days=2)
+        piece(project, manager, effective_from=ago)
+        label = ranked(contractor, project, created_at=ago + timedelta(hours=1))
+        booking.book_all()
+        if later == "reversal":
+            pay.reverse(labels=[label], reason="No", actor=manager)
+        else:
+            entry = LedgerEntry.objects.get()
+            pay.correct(entry=entry, amount=Decimal("-0.5"), reason="No", actor=manager)
+        assert payouts.close(project=project, actor=manager, up_to=ago + timedelta(hours=2)) == []
+        assert not LedgerEntry.objects.filter(kind="payout").exists()
+
     def test_coins_follow_the_currency(self, project: Project, manager: User, contractor: User) -> None:
         piece(project, manager, "10.7", currency="JPY")
         ranked(contractor, project)
