@@ -171,8 +171,16 @@ def _shared(votes: Votes) -> _Shared:
 
 
 def _some(votes: Votes, chosen: np.ndarray, item: np.ndarray, items: int) -> Votes:
-    columns = (votes.person, votes.above, votes.below, votes.weight)
-    return Votes(item, *(column[chosen] for column in columns), items, votes.people, votes.width)
+    return Votes(
+        item=item,
+        person=votes.person[chosen],
+        above=votes.above[chosen],
+        below=votes.below[chosen],
+        weight=votes.weight[chosen],
+        items=items,
+        people=votes.people,
+        width=votes.width,
+    )
 
 
 def _foretold(shared: _Shared, without: np.ndarray, covariance: np.ndarray) -> np.ndarray:
