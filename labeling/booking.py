@@ -12,6 +12,7 @@ from django.db.models.functions import Now
 
 from hone.accounts.models import Project
 from labeling.models import Demonstration, Ledger, Ranking
+from labeling.models.pay import REPLACED
 
 # What is counted at an hourly rate is the time in use, cut at the rate's cap. Imported labels (no slot) and those of
 # scripts are nobody's work; a retracted label was work all the same. Labels whose author may still take them back
@@ -41,6 +42,33 @@ SELECT label.project_id, label.author_id, 'earned',
                     WHERE entry.{label}_id = label.id AND entry.kind = 'earned')
  ORDER BY label.id
 ON CONFLICT DO NOTHING
+"""
+# Work that was returned and corrected is one piece, paid once: for the label that came of it, at the rate of that one's
+# submit. Time that was worked stays paid. `cause` names the review that returned it, whose reviewer is the actor.
+_REPLACE = """
+INSERT INTO labeling_ledgerentry (project_id, user_id, kind, amount, currency, {label}_id, corrects_id, cause, reason,
+                                  actor_id, at, written_at)
+SELECT before.project_id, before.user_id, 'reversal', -before.amount, before.currency, returned.{label}_id,
+       before.earned_id, 'review:' || returned.id, %(reason)s, returned.reviewer_id, label.created_at,
+       statement_timestamp()
+  FROM labeling_{label} AS label
+  JOIN labeling_review AS review ON review.{label}_id = label.id
+  JOIN labeling_review AS returned ON returned.id = review.previous_id AND returned.reviewer_id IS NOT NULL
+  JOIN labeling_ledgerentry AS own ON own.{label}_id = label.id AND own.kind = 'earned'
+  JOIN labeling_payrate AS rate ON rate.id = own.rate_id AND rate.basis = 'piece'
+ CROSS JOIN LATERAL (
+    SELECT project_id, user_id, currency, sum(amount) AS amount,
+           min(entry.id) FILTER (WHERE kind = 'earned') AS earned_id
+      FROM labeling_ledgerentry AS entry
+     WHERE entry.{label}_id = returned.{label}_id
+     GROUP BY project_id, user_id, currency
+    HAVING sum(amount) > 0) AS before
+  JOIN labeling_ledgerentry AS first ON first.id = before.earned_id
+  JOIN labeling_payrate AS rate_before ON rate_before.id = first.rate_id AND rate_before.basis = 'piece'
+ WHERE label.project_id = %(project)s AND label.id > %(through)s
+   AND NOT EXISTS (SELECT FROM labeling_ledgerentry AS entry
+                    WHERE entry.{label}_id = returned.{label}_id AND entry.cause = 'review:' || returned.id)
+ ORDER BY label.id
 """
 _KINDS = ((Ranking, "ranking"), (Demonstration, "demonstration"))
 
@@ -75,19 +103,25 @@ def write(ledger: Ledger) -> int:
 
     A label may commit after one with a higher id. An id is drawn by a transaction that has a number already, since
     every submit locks the person first; so all labels up to `seen` are there once the transactions with numbers below
-    `seen_xid` have ended. Until then what lies behind the place is looked at again.
+    `seen_xid` have ended. Until then what lies behind the place is looked at again. Nor does the place pass a label
+    that its author may still take back, which may have committed after `seen` was noted.
     """
     written = 0
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
         all_ended = cursor.fetchone()[0] >= ledger.seen_xid  # before the INSERT, which then sees what they wrote
+        # Before the INSERT too: what is final for it and was not a moment earlier is only looked at once more.
+        open_from = {label: _open_from(_of_people(model, ledger)) for model, label in _KINDS}
         for _model, label in _KINDS:
-            through = getattr(ledger, f"{label}s_through")
-            cursor.execute(_EARN.format(label=label), {"project": ledger.pk, "through": through})
+            given = {"project": ledger.pk, "through": getattr(ledger, f"{label}s_through"), "reason": REPLACED}
+            cursor.execute(_EARN.format(label=label), given)
+            written += cursor.rowcount
+            cursor.execute(_REPLACE.format(label=label), given)
             written += cursor.rowcount
         if all_ended:
             for model, label in _KINDS:
-                setattr(ledger, f"{label}s_through", getattr(ledger, f"{label}s_seen"))
+                seen, first_open = getattr(ledger, f"{label}s_seen"), open_from[label]
+                setattr(ledger, f"{label}s_through", min(seen, first_open - 1) if first_open else seen)
                 setattr(ledger, f"{label}s_seen", _newest(model, ledger))
             cursor.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")  # after the newest ids
             ledger.seen_xid = cursor.fetchone()[0]
@@ -97,7 +131,17 @@ def write(ledger: Ledger) -> int:
 
 def _newest(model: type[Ranking] | type[Demonstration], ledger: Ledger) -> int:
     """The newest label's id, but none from the first on that its author may still take back."""
-    own: Any = model._default_manager.filter(project=ledger.pk, simulated=False).order_by()
-    open_from = own.filter(slot__final_at__gt=Now()).aggregate(first=Min("id"))["first"]
+    own = _of_people(model, ledger)
+    open_from = _open_from(own)
     before = own.filter(id__lt=open_from) if open_from else own
     return before.aggregate(newest=Max("id"))["newest"] or 0
+
+
+def _of_people(model: type[Ranking] | type[Demonstration], ledger: Ledger) -> Any:
+    return model._default_manager.filter(project=ledger.pk, simulated=False).order_by()
+
+
+def _open_from(labels: Any) -> int | None:
+    """The first one's id that its author may still take back."""
+    first: int | None = labels.filter(slot__final_at__gt=Now()).aggregate(first=Min("id"))["first"]
+    return first

@@ -122,8 +122,13 @@ def _write(sql: str, *, labels: Iterable[Demonstration | Ranking], reason: str, 
 
 @transaction.atomic
 def correct(*, entry: LedgerEntry, amount: Decimal, reason: str, actor: User) -> LedgerEntry:
-    """Adds an amount, below zero to take away, to what an entry says."""
+    """Adds an amount, below zero to take away, to what an entry says.
+
+    A correction of a correction corrects the entry that it is about, so that what belongs to a payout is one step away.
+    """
     booking.lock(entry.project)
+    while entry.kind == LedgerEntry.Kind.CORRECTION and entry.corrects is not None:
+        entry = entry.corrects
     made = LedgerEntry.objects.create(
         project=entry.project,
         user=entry.user,

@@ -49,14 +49,16 @@ def close(
 ) -> list[LedgerEntry]:
     """Pays out each balance above zero up to a moment, of one person or all, in whole coins; the rest stays.
 
-    Of two who close at once the second waits, and finds nothing left to pay.
+    Never more than the balance of today: what was taken back or paid after the moment is not owed any more. Of two who
+    close at once the second waits, and finds nothing left to pay.
     """
     booking.write(booking.lock(project))
     moment = min(up_to or timezone.now(), timezone.now())
     entries = LedgerEntry.objects.filter(project=project, **({"user": user} if user else {}))
+    owed = {(row["user"], row["currency"]): row["balance"] for row in balances(entries)}
     made = []
     for row in balances(entries, up_to=moment):
-        amount = payable(row["balance"], row["currency"])
+        amount = payable(min(row["balance"], owed[row["user"], row["currency"]]), row["currency"])
         if amount > 0:
             made.append(
                 LedgerEntry.objects.create(

@@ -94,7 +94,7 @@ class HeldReviewSerializer(serializers.Serializer):
     lease_token = serializers.UUIDField()
     lease_expires_at = serializers.DateTimeField()
     lease_seconds = serializers.IntegerField()
-    author = serializers.CharField(help_text="a number where the project reviews blindly")
+    author = serializers.CharField(help_text="a pseudonym where the project reviews blindly")
     guideline = ShownGuidelineSerializer(allow_null=True, help_text="the version under which it was made")
     previous = VerdictSerializer(allow_null=True, help_text="of a corrected label: what was said before")
     draft = serializers.DictField(allow_null=True)

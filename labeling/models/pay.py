@@ -7,6 +7,7 @@ from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models.functions import Now
+from django.utils.translation import gettext, gettext_noop
 from django.utils.translation import gettext_lazy as _
 
 from hone.accounts.models import Project
@@ -15,6 +16,7 @@ from labeling.models.labels import Demonstration, Ranking
 # Ten thousandths of a currency's unit: a short label at an hourly rate earns less than a cent.
 CURRENCY = r"^[A-Z]{3}$"
 AMOUNT: Any = {"max_digits": 14, "decimal_places": 4}
+REPLACED = gettext_noop("Replaced by its correction")  # the one reason that no person wrote
 
 
 class PayRate(models.Model):
@@ -192,3 +194,7 @@ class LedgerEntry(models.Model):
     def paid_amount(self) -> Decimal:
         """What a payout paid, as people say it."""
         return -self.amount
+
+    @property
+    def reason_shown(self) -> str:
+        return gettext(REPLACED) if self.reason == REPLACED else self.reason

@@ -71,7 +71,7 @@ class Pairs:
         return self.judged.item[self.first]
 
     def where(self, chosen: np.ndarray) -> "Pairs":
-        """Those of a mask [p]."""
+        """Those of a mask [p], or with these numbers."""
         columns = (self.first, self.second, self.compared, self.same, self.preferred, self.shared, self.tau)
         return Pairs(self.judged, *(column[chosen] for column in columns))
 
@@ -106,16 +106,6 @@ class Agreement:
     people: int
 
 
-def measure(judgements: Iterable[Judgement], *, seed: int = 0) -> Agreement:
-    """All measures over these judgements. A person judges an item once; a repeat has to be an item of its own."""
-    return summary(pair_up(Columns.of(judgements)), seed=seed)
-
-
-def between(judgements: Iterable[Judgement], *, seed: int = 0) -> dict[tuple[int, int], Share]:
-    """The agreement without ties of each two people who judged the same items, the smaller id first."""
-    return by_two(pair_up(Columns.of(judgements)), seed=seed)
-
-
 def pair_up(judged: Columns) -> Pairs:
     """Every two people who judged the same item, with what they agree on."""
     order = np.lexsort((judged.person, judged.item))
@@ -138,7 +128,10 @@ def pair_up(judged: Columns) -> Pairs:
 
 
 def summary(pairs: Pairs, *, seed: int = 0) -> Agreement:
-    """All measures over these pairs and the judgements in them."""
+    """All measures over these pairs; alpha over the judgements in them, so also of two of these that are no pair here.
+
+    Of a group such as a week that matters where three people or more judged an item, some of them in another week.
+    """
     rows = np.unique(np.concatenate([pairs.first, pairs.second]))
     known = pairs.tau[~np.isnan(pairs.tau)]
     return Agreement(
@@ -158,13 +151,17 @@ def shared(pairs: Pairs, *, seed: int = 0) -> Share | None:
 
 def by_two(pairs: Pairs, *, seed: int = 0) -> dict[tuple[int, int], Share]:
     """The agreement without ties of each two people."""
-    people = np.stack([pairs.judged.person[pairs.first], pairs.judged.person[pairs.second]], axis=1)
-    couples, which = np.unique(people, axis=0, return_inverse=True)
+    people, place = np.unique(pairs.judged.person, return_inverse=True)
+    couple = place[pairs.first].astype(np.int64) * len(people) + place[pairs.second]
+    if not couple.size:
+        return {}
+    order = np.argsort(couple, kind="stable")  # once, so that no two people cost a look at all meetings
+    couples, start = np.unique(couple[order], return_index=True)
     found = {}
-    for n, (a, b) in enumerate(couples.tolist()):
-        share = shared(pairs.where(which.reshape(-1) == n), seed=seed)
+    for one, meetings in zip(couples.tolist(), np.split(order, start[1:]), strict=True):
+        share = shared(pairs.where(meetings), seed=seed)
         if share is not None:
-            found[a, b] = share
+            found[int(people[one // len(people)]), int(people[one % len(people)])] = share
     return found
 
 
@@ -192,19 +189,6 @@ def bootstrap_share(
     shares = (drawn @ alike.real)[sums > 0] / sums[sums > 0]
     low, high = np.percentile(shares, [2.5, 97.5])
     return Share(float(hit.sum() / total.sum()), float(low), float(high), int(total.sum()), int((total > 0).sum()))
-
-
-def alpha(matrix: Sequence[Sequence[float]], *, level: str = "ordinal") -> float | None:
-    """Krippendorff's alpha of a people x units matrix with NaN where somebody did not judge.
-
-    level: nominal, ordinal or interval. None where it is not defined: no unit judged twice, or a single value.
-    """
-    data = np.asarray(matrix, dtype=float).T
-    known = ~np.isnan(data)
-    values, place = np.unique(data[known], return_inverse=True)
-    unit = np.nonzero(known)[0]
-    counts = np.bincount(unit * len(values) + place, minlength=len(data) * len(values))
-    return _alpha(counts.reshape(len(data), len(values)), values, level=level)
 
 
 def _signs(ranks: np.ndarray) -> np.ndarray:
@@ -255,39 +239,28 @@ def _alpha_of_ranks(item: np.ndarray, ranks: np.ndarray) -> float | None:
     counts = np.bincount((unit * values + twice)[known], minlength=(which.max() + 1) * width * values)
     counts = counts.reshape(-1, values)
     answers = (counts.reshape(-1, width, values).sum(axis=2) > 0).sum(axis=1).repeat(width)  # of each unit's item
-    parts = [_disagreement(counts[answers == k], np.arange(values) / 2, level="ordinal") for k in np.unique(answers)]
+    parts = [_disagreement(counts[answers == k]) for k in np.unique(answers)]
     observed, expected = (sum(column) for column in zip(*parts, strict=True))
     return float(1 - observed / expected) if expected else None
 
 
-def _alpha(counts: np.ndarray, values: np.ndarray, *, level: str) -> float | None:
-    """From units x values counts."""
-    observed, expected = _disagreement(counts, values, level=level)
-    return float(1 - observed / expected) if expected else None
-
-
-def _disagreement(counts: np.ndarray, values: np.ndarray, *, level: str) -> tuple[float, float]:
+def _disagreement(counts: np.ndarray) -> tuple[float, float]:
     """Observed and expected, each summed over the judgements, by the coincidence matrix (Krippendorff 2011, B to D).
 
-    0 and 0 where alpha is not defined. Ordinal distances are shares of the judgements, so that sums over groups of
-    units weigh each group by its judgements.
+    counts: [units, values], the values in order. 0 and 0 where alpha is not defined. Ordinal distances are shares of
+    the judgements, so that sums over groups of units weigh each group by its judgements.
     """
     judged = counts.sum(axis=1)
     counts, judged = counts[judged > 1].astype(float), judged[judged > 1]
     used = counts.sum(axis=0) > 0
-    counts, values = counts[:, used], values[used]
-    if len(values) < 2:
+    counts = counts[:, used]
+    if counts.shape[1] < 2:
         return 0.0, 0.0
     weighted = counts / (judged - 1)[:, None]
     coincidences = counts.T @ weighted - np.diag(weighted.sum(axis=0))
     n = counts.sum(axis=0)
-    if level == "nominal":
-        distance = 1 - np.eye(len(values))
-    elif level == "ordinal":
-        # What share of the judgements lies between two values, half of those at either end included.
-        middle = (np.cumsum(n) - n / 2) / n.sum()
-        distance = (middle[:, None] - middle) ** 2
-    else:
-        distance = (values[:, None] - values) ** 2
+    # What share of the judgements lies between two values, half of those at either end included.
+    middle = (np.cumsum(n) - n / 2) / n.sum()
+    distance = (middle[:, None] - middle) ** 2
     expected = (np.outer(n, n) * distance).sum() / (n.sum() - 1)
     return float((coincidences * distance).sum()), float(expected)

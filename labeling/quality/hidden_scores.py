@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from labeling.quality.agreement import Share, tau_b
+from labeling.quality.intervals import wilson
 
 Ranks = Mapping[int, int]
-_Z = 1.959964  # of a 95 % interval
 # Fewer people say nothing about an item's discrimination.
 ENOUGH_PEOPLE = 5
 STRONGLY_NEGATIVE = -0.3
@@ -97,14 +97,6 @@ def share(scores: Sequence[tuple[float, int]]) -> Share | None:
     value = sum(points for points, _pairs in counted) / n
     low, high = wilson(value, len(counted))
     return Share(value, low, high, n, len(counted))
-
-
-def wilson(value: float, n: int) -> tuple[float, float]:
-    """Wilson's 95 % score interval of a share in n trials."""
-    middle = value + _Z**2 / (2 * n)
-    half = _Z * math.sqrt(value * (1 - value) / n + _Z**2 / (4 * n**2))
-    scale = 1 + _Z**2 / n
-    return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
 
 
 def gold_by_person(answers: Iterable[GoldAnswer]) -> dict[int, Share]:

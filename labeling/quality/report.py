@@ -11,7 +11,7 @@ from datetime import date
 from typing import Any
 
 import numpy as np
-from django.db.models import Exists, Max, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.db.models.functions import Length
 
 from hone.accounts.models import Project
@@ -84,7 +84,6 @@ def _answers(rankings: QuerySet[Ranking]) -> QuerySet[Completion]:
 
 def _read(project: Project, *, include_simulated: bool) -> _Rankings:
     found = _standing(project, include_simulated=include_simulated)
-    width = 1 + (_answers(found).aggregate(n=Max("index"))["n"] or 0)
     place = {category: n for n, category in enumerate(Category.values)}
     numbers: list[np.ndarray] = []
     orders: list[np.ndarray] = []
@@ -93,6 +92,9 @@ def _read(project: Project, *, include_simulated: bool) -> _Rankings:
     query = found.order_by("id").values_list(*columns, "tiers", "unacceptable", "order_shown")
     for chunk in _chunks(query.iterator(chunk_size=_CHUNK)):
         number = np.zeros((len(chunk), len(columns) + 1), dtype=np.int64)
+        width = max(
+            len(row[-1]) for row in chunk
+        )  # of the rows that came: a wider one may be new since any other query
         order = np.full((len(chunk), width), -1, dtype=np.int16)
         rank = np.full((len(chunk), width), -1, dtype=np.int16)
         for n, (item, author, category, version, at, seconds, placed, below, shown) in enumerate(chunk):
@@ -105,11 +107,17 @@ def _read(project: Project, *, include_simulated: bool) -> _Rankings:
         orders.append(order)
         tiers.append(rank)
     if not numbers:
-        numbers, orders = [np.zeros((0, len(columns) + 1), dtype=np.int64)], [np.zeros((0, width), dtype=np.int16)]
+        numbers, orders = [np.zeros((0, len(columns) + 1), dtype=np.int64)], [np.zeros((0, 1), dtype=np.int16)]
         tiers = orders
+    width = max(part.shape[1] for part in orders)
+    orders, tiers = ([_widened(part, width) for part in parts] for parts in (orders, tiers))
     item, author, category, version, week, seconds, refused = np.concatenate(numbers).T
     judged = Columns(item, author, np.concatenate(tiers))
     return _Rankings(judged, np.concatenate(orders), category, version, week, seconds, refused)
+
+
+def _widened(part: np.ndarray, width: int) -> np.ndarray:
+    return np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=-1)
 
 
 def _chunks(rows: Iterator[Any]) -> Iterator[list[Any]]:
@@ -171,6 +179,6 @@ def _lengths(answers: QuerySet[Completion], items: np.ndarray, *, width: int) ->
     wanted = set(items.tolist())  # somebody may have ranked one more item meanwhile
     found: dict[int, np.ndarray] = defaultdict(lambda: np.zeros(width, dtype=np.int32))
     for item, index, chars in answers.values_list("item_id", "index", Length("text")).iterator(chunk_size=_CHUNK):
-        if item in wanted:
+        if item in wanted and index < width:  # more answers may have come since, which nobody here ranked
             found[item][index] = chars
     return found

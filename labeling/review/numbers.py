@@ -1,6 +1,5 @@
 """What reviews say about people: whose work passes at first sight, and who reviews how much."""
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,22 +8,15 @@ from django.db.models import Count, Q
 from hone.accounts.models import Project, User
 from labeling.models import Review
 from labeling.models.quality import Retraction
+from labeling.quality.intervals import wilson
 
-_Z = 1.959964  # of a 95 % interval
 
-
-def wilson(passed: int, n: int) -> dict[str, Any] | None:
-    """A share with its 95 % interval by Wilson's score (1927), as a Share in JSON; None of nothing.
-
-    It stays within 0 and 1 and says something of few labels too, where the normal approximation is 1 ± 0.
-    """
+def share(passed: int, n: int) -> dict[str, Any] | None:
+    """A share with its 95 % interval, as a Share in JSON; None of nothing."""
     if not n:
         return None
-    share, z2 = passed / n, _Z * _Z
-    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
-    reach = _Z * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    low, high = max(0.0, middle - reach), min(1.0, middle + reach)
-    return {"value": share, "low": low, "high": high, "n": n}
+    low, high = wilson(passed / n, n)
+    return {"value": passed / n, "low": low, "high": high, "n": n}
 
 
 def of_people(project: Project, users: Iterable[User]) -> dict[int, dict[str, Any]]:
@@ -47,7 +39,7 @@ def of_people(project: Project, users: Iterable[User]) -> dict[int, dict[str, An
         rejected=Count("id", filter=Q(state=Review.State.REJECTED)),
     ):
         found[row["author"]] |= {
-            "first_pass": wilson(row["passed"], row["reviewed"]),
+            "first_pass": share(row["passed"], row["reviewed"]),
             "returned": row["returned"],
             "rejected": row["rejected"],
         }

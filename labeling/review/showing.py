@@ -10,11 +10,11 @@ from hone.accounts import access
 from hone.accounts.models import User
 from hone.markdown import render
 from labeling import drafting, given, guidelines, identity
-from labeling.export import annotator
 from labeling.models import Demonstration, Ranking, Review, ReviewComment, ReviewRules, Slot
 from labeling.models.review import Mark, RejectReason
 from labeling.quality.showing import order_of
 from labeling.responses import LETTERS
+from labeling.review import blind
 from labeling.review.spans import blocks, pieces
 from labeling.templatetags.ranking import strengths
 
@@ -22,8 +22,10 @@ _Names = dict[int, list[tuple[int, int]]]  # by completion index: where names ar
 
 
 def author_shown(review: Review, *, role: str | None, rules: ReviewRules) -> str:
-    """The author's name, or a number where this role reviews blindly."""
-    return annotator(review.author_id) if rules.is_blind and role != access.MANAGER else review.author.name
+    """The author's name, or a pseudonym where this role reviews blindly."""
+    if rules.is_blind and role != access.MANAGER:
+        return blind.pseudonym(project_id=review.project_id, user_id=review.author_id)
+    return review.author.name
 
 
 def payload(review: Review, *, user: User, role: str | None) -> dict[str, Any]:

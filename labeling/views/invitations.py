@@ -56,7 +56,10 @@ def invitations(request: HttpRequest, slug: str) -> HttpResponse:
         form = InvitationForm()
     rows = project.invitations.select_related("made_by").prefetch_related("joined__user")
     page = Paginator(rows, INVITATIONS_A_PAGE).get_page(request.GET.get("page"))
-    shown: list[dict[str, Any]] = [{"invitation": row, "closed": workflow.why_closed(row)} for row in page]
+    able = workflow.who_may_invite(project, {row.made_by_id for row in page})
+    shown: list[dict[str, Any]] = [
+        {"invitation": row, "closed": workflow.why_closed(row, may_invite=able)} for row in page
+    ]
     context = {"project": project, "form": form, "link": link, "rows": shown, "page_obj": page}
     return render(request, "labeling/invitations.html", context)
 

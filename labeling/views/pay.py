@@ -127,8 +127,8 @@ def ledger_csv(request: HttpRequest, slug: str) -> StreamingHttpResponse:
     """The ledger, all of it or a person's or the payouts alone, oldest first."""
     user, project = _managed(request, slug)
     entries: Any = LedgerEntry.objects.filter(project=project)
-    if request.GET.get("person", "").isdecimal():
-        entries = entries.filter(user=_person(project, int(request.GET["person"])))
+    if asked := request.GET.get("person"):
+        entries = entries.filter(user=_person(project, _number(asked) or 0))
     if request.GET.get("kind") in LedgerEntry.Kind.values:
         entries = entries.filter(kind=request.GET["kind"])
     record("ledger.exported", project, actor=user, query=request.GET.dict())
@@ -149,7 +149,13 @@ def _person(project: Project, pk: int) -> User:
     return found
 
 
-def _entry(project: Project, author: User, number: str | None) -> LedgerEntry | None:
-    if not number or not number.isascii() or not number.isdecimal() or int(number) >= 2**63:
+def _entry(project: Project, author: User, text: str | None) -> LedgerEntry | None:
+    number = _number(text)
+    return None if number is None else earnings.entries_of(project, author).filter(pk=number).first()
+
+
+def _number(text: str | None) -> int | None:
+    """What may be a row's id. The length comes first: Python refuses to read thousands of digits."""
+    if not text or len(text) > 18 or not text.isascii() or not text.isdecimal():
         return None
-    return earnings.entries_of(project, author).filter(pk=int(number)).first()
+    return int(text)

@@ -20,7 +20,7 @@ from hone.accounts.models import Project, User
 from labeling import earnings, retraction, verdicts
 from labeling.models import Completion, Demonstration, Item, Ranking, Retraction
 from labeling.quality import measuring, showing, showing_checks
-from labeling.review import numbers
+from labeling.review import blind, numbers
 from labeling.views import signed_in
 
 LABELS_A_PAGE = 20
@@ -44,6 +44,7 @@ def quality(request: HttpRequest, slug: str) -> HttpResponse:
     """Whether the labels can be trusted: agreement, groups, people. A POST asks for a new measurement."""
     user = signed_in(request)
     project = access.project_for(user, slug, roles=access.LEADS)
+    names_hidden = blind.hides_names(project, role=access.role_in(user, project))
     simulated = request.GET.get("include_simulated") == "1"
     report = measuring.report_of(project, include_simulated=simulated)
     if request.method == "POST":
@@ -55,12 +56,17 @@ def quality(request: HttpRequest, slug: str) -> HttpResponse:
         "include_simulated": simulated,
         "has_simulated": project.memberships.filter(user__is_simulated=True).exists(),
         "is_measuring": measuring.is_under_way(report),
-        "retractions": _retractions(project)[:10],
+        "retractions": (retractions := list(_retractions(project)[:10])),
+        "names_hidden": names_hidden,
         "unjudged": verdicts.overview(project),
     }
+    for row in retractions if names_hidden else []:
+        blind.rename(row.author, project=project)
     if body := report.body:
         scores, of_project = showing_checks.scores(body), Item.objects.filter(project=project)
         users = User.objects.in_bulk([row["person"] for row in body["habits"]] + list(scores))
+        for author in users.values() if names_hidden else []:
+            blind.rename(author, project=project)
         state, sentence = showing.headline(body["agreement"]["without_ties"])
         context |= {
             "body": body,
@@ -90,6 +96,7 @@ def person(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
     """One person's labels in the project, newest first, with the habits that were measured."""
     user = signed_in(request)
     project = access.project_for(user, slug, roles=access.LEADS)
+    blind.check_may_see_people(project, role=access.role_in(user, project))
     return render(request, "labeling/person.html", _person_context(request, user, project, _author(project, pk)))
 
 

@@ -1,5 +1,7 @@
 """What people could not judge: for leads, who withdraw such items and restore them."""
 
+from itertools import chain
+
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
@@ -13,6 +15,7 @@ from django.views.decorators.http import require_POST
 from hone.accounts import access
 from labeling import verdicts, withdrawal
 from labeling.models import Item, Slot
+from labeling.review import blind
 from labeling.views import signed_in
 
 ITEMS_A_PAGE = 20
@@ -33,6 +36,9 @@ def unjudged(request: HttpRequest, slug: str) -> HttpResponse:
     )
     gone = Paginator(withdrawn, ITEMS_A_PAGE).get_page(request.GET.get("withdrawn"))
     said = verdicts.said_of([*page, *gone])
+    if blind.hides_names(project, role=access.role_in(user, project)):
+        for answer in chain.from_iterable(said.values()):
+            blind.rename(answer["author"], project=project)
     context = {
         "project": project,
         "can_manage": access.role_in(user, project) == access.MANAGER,

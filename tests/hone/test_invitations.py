@@ -36,6 +36,38 @@ def opened(token: str, user: User | None = None) -> Client:
     return client
 
 
+class TestItsMaker:
+    @pytest.mark.parametrize("lost", ["demoted", "removed", "account closed"])
+    def test_nobody_joins_by_the_link_of_one_who_manages_no_more(
+        self, client: Client, project: Project, manager: User, outsider: User, lost: str
+    ) -> None:
+        maker = factories.make_member(project, "manager", username="former")
+        invite(project, manager)
+        made, token = invite(project, maker, role="manager", max_uses=1000)
+        before, newcomer = opened(token, outsider), opened(token)
+        if lost == "account closed":
+            User.objects.filter(pk=maker.pk).update(is_active=False)
+        else:
+            change = {"role": "reviewer"} if lost == "demoted" else {"is_active": False}
+            Membership.objects.filter(user=maker, project=project).update(**change)
+        answer = before.post("/join/")
+        assert answer.status_code == 410 and "does not manage the project any more" in answer.content.decode()
+        assert newcomer.post("/join/", NEW).status_code == 410
+        assert not project.memberships.filter(user=outsider).exists()
+        assert not User.objects.filter(username="nova").exists() and not InvitationUse.objects.exists()
+        with pytest.raises(invitations.Closed):
+            invitations.join(invitation_id=made.pk, user=outsider)
+        client.force_login(manager)
+        page = client.get(PAGE).content.decode()
+        assert page.count("does not manage the project any more") == 1 and page.count('data-state="done"') == 1
+
+    def test_staff_may_invite_without_being_a_member(self, project: Project, outsider: User) -> None:
+        staff = factories.make_user("chief", is_staff=True)
+        _made, token = invite(project, staff)
+        assert opened(token, outsider).post("/join/").status_code == 302
+        assert project.memberships.get(user=outsider).role == "contractor"
+
+
 class TestManaging:
     @pytest.mark.parametrize(
         ("who", "status"), [("manager", 200), ("reviewer", 403), ("contractor", 403), ("outsider", 404)]

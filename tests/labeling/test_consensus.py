@@ -31,22 +31,32 @@ def drawn_by_the_model(
     return scores, Votes(item, person, above, below, np.ones(len(rows)), items, len(people), answers)
 
 
-def whole_rankings(*, seed: int, items: int, people: list[float], each: int) -> tuple[np.ndarray, Votes]:
-    """Plackett-Luce rankings of four answers; person k turns the whole order round with 1 - people[k]."""
+def whole_rankings(
+    *, seed: int, items: int, people: list[float], each: int, answers: int = 4
+) -> tuple[np.ndarray, Votes]:
+    """Plackett-Luce rankings; person k turns the whole order round with 1 - people[k]."""
     random = np.random.default_rng(seed)
-    scores = random.normal(0, consensus.WIDTH, (items, 4))
+    scores = random.normal(0, consensus.WIDTH, (items, answers))
     rows = []
     for item in range(items):
         for person in random.choice(len(people), each, replace=False):
-            noisy = (scores[item] + random.gumbel(size=4)) * (1 if random.random() < people[person] else -1)
-            rows += [(item, person, a, b) for a in range(4) for b in range(4) if noisy[a] > noisy[b]]
+            noisy = (scores[item] + random.gumbel(size=answers)) * (1 if random.random() < people[person] else -1)
+            rows += [(item, person, a, b) for a in range(answers) for b in range(answers) if noisy[a] > noisy[b]]
     item, person, above, below = np.array(rows).T
-    return scores, Votes(item, person, above, below, np.full(len(rows), 0.5), items, len(people), 4)
+    return scores, Votes(item, person, above, below, np.full(len(rows), 2 / answers), items, len(people), answers)
 
 
 def votes(*rows: tuple[int, int, int, int], people: int = 2) -> Votes:
     item, person, above, below = np.array(rows).T
     return Votes(item, person, above, below, np.ones(len(rows)), int(item.max()) + 1, people, 2)
+
+
+def log_posterior(drawn: Votes, scores: np.ndarray, reliability: np.ndarray) -> float:
+    """Of the scores, given the reliabilities, without its constant, by the formula of Chen et al."""
+    win = 1 / (1 + np.exp(scores[drawn.item, drawn.below] - scores[drawn.item, drawn.above]))
+    eta = reliability[drawn.person]
+    likelihood = eta * win + (1 - eta) * (1 - win)
+    return float((drawn.weight * np.log(likelihood)).sum() - (scores**2).sum() / (2 * consensus.WIDTH**2))
 
 
 def test_the_gradient_is_the_slope_of_the_log_posterior() -> None:
@@ -58,7 +68,7 @@ def test_the_gradient_is_the_slope_of_the_log_posterior() -> None:
     for item, answer in np.ndindex(at.shape):
         step = np.zeros_like(at)
         step[item, answer] = 1e-5
-        up, down = (consensus.log_posterior(drawn, at + sign * step, reliability) for sign in (1, -1))
+        up, down = (log_posterior(drawn, at + sign * step, reliability) for sign in (1, -1))
         assert gradient[item, answer] == pytest.approx((up - down) / 2e-5, abs=1e-5)
 
 
@@ -132,6 +142,67 @@ def test_its_probabilities_are_calibrated(draw: Any) -> None:
             else:
                 assert abs(ours[inside].mean() - 0.5) < abs(truly - 0.5) + 0.05, low
     assert seen >= 4
+
+
+@pytest.mark.parametrize("answers", [2, 4, 9])
+def test_who_judges_alone_is_known_by_the_prior_alone(answers: int) -> None:
+    """Not by the scores, which follow their votes. The interval is that of the prior, a Beta of 8.5 and 1.5."""
+    _scores, drawn = whole_rankings(seed=11, items=300, people=[1.0], each=1, answers=answers)
+    found = fit(drawn)
+    assert found.reliability == pytest.approx([0.85], abs=1e-6)
+    assert found.low[0] == pytest.approx(0.59, abs=0.02) and found.high[0] == pytest.approx(0.99, abs=0.01)
+
+
+@pytest.mark.parametrize("answers", [2, 4, 9])
+def test_who_works_alone_beside_people_who_overlap_is_not_made_the_least_reliable(answers: int) -> None:
+    people = [0.95, 0.9, 0.5, 1.0]
+    _scores, drawn = whole_rankings(seed=12, items=300, people=people[:3], each=2, answers=answers)
+    _scores, alone = whole_rankings(seed=13, items=300, people=[1.0], each=1, answers=answers)
+    names = ("above", "below", "weight")
+    both = Votes(
+        np.concatenate([drawn.item, alone.item + 300]),
+        np.concatenate([drawn.person, alone.person + 3]),
+        *(np.concatenate([getattr(drawn, name), getattr(alone, name)]) for name in names),
+        600,
+        4,
+        answers,
+    )
+    found, without = fit(both), fit(drawn)
+    assert found.reliability[3] == pytest.approx(0.85, abs=1e-6) and found.reliability[2] < 0.75
+    assert found.reliability[:3] == pytest.approx(without.reliability, abs=0.005)
+
+
+@pytest.mark.parametrize("each", [2, 3])
+@pytest.mark.parametrize("answers", [2, 4, 9])
+def test_reliabilities_of_whole_rankings_lie_in_their_intervals_for_any_number_of_answers(
+    answers: int, each: int
+) -> None:
+    """Three draws of six people: four of five intervals hold the truth, and no mean is far from it."""
+    people = np.array([0.95, 0.95, 0.9, 0.8, 0.6, 0.4])
+    held, means = [], []
+    for seed in range(3):
+        _scores, drawn = whole_rankings(seed=seed, items=400, people=people.tolist(), each=each, answers=answers)
+        found = fit(drawn)
+        held.append((found.low <= people) & (people <= found.high))
+        means.append(found.reliability)
+        assert (found.low < found.reliability).all() and (found.reliability < found.high).all()
+    assert np.mean(held) >= (0.6 if (answers, each) == (2, 2) else 0.75)
+    # Two answers and two people an item say little: there the prior pulls the worst ones up.
+    assert np.abs(np.mean(means, axis=0) - people).max() < (0.25 if answers == 2 else 0.12)
+
+
+def test_faithful_people_at_nine_answers_are_not_excluded_from_being_so() -> None:
+    _scores, drawn = whole_rankings(seed=14, items=200, people=[1.0] * 4, each=2, answers=9)
+    found = fit(drawn)
+    assert found.reliability.min() > 0.95 and found.high.min() > 0.99
+
+
+def test_more_people_an_item_than_are_left_out_one_by_one_are_still_told_apart() -> None:
+    people = [0.9] * 9 + [0.5, 0.1]
+    _scores, drawn = drawn_by_the_model(seed=15, items=60, people=people, each=11)
+    found = fit(drawn)
+    assert found.reliability[:9] == pytest.approx(np.full(9, 0.9), abs=0.08)
+    assert found.reliability[9:] == pytest.approx([0.5, 0.1], abs=0.1)
 
 
 def test_a_single_vote_stays_uncertain_and_counts_for_more_from_a_reliable_person() -> None:

@@ -12,8 +12,8 @@ from rest_framework.test import APIClient
 
 from hone.accounts.models import Project, User
 from hone.audit.models import Event
-from labeling import assignment, hidden, people, responses, tasks
-from labeling.models import Comparison, GoldItem, HiddenChecks, Item, QualityReport, Ranking, Slot
+from labeling import assignment, hidden, people, responses, retraction, tasks
+from labeling.models import Comparison, GoldItem, HiddenChecks, Item, QualityReport, Ranking, Retraction, Slot
 from labeling.quality import measuring, posteriors
 from tests import factories
 from training import snapshots
@@ -236,6 +236,30 @@ def test_scores_stand_on_the_persons_the_members_and_the_quality_page_and_in_the
     # What a person sees of themselves says nothing of hidden checks.
     client.force_login(contractor)
     assert "83 %" not in client.get("/p/alpha/me/").content.decode()
+
+
+def test_a_repeat_is_scored_once_beside_the_last_ranking_before_it(
+    project: Project, manager: User, contractor: User
+) -> None:
+    """The first ranking was returned and corrected; a second correction came after the repeat."""
+    [item] = ranked_items(project, [contractor], items=1)
+    first = Ranking.objects.get()
+
+    def again(order: list[list[int]]) -> None:
+        taken = retraction.take_back(
+            label=Ranking.objects.orders().latest("id"), cause=Retraction.Cause.RETURNED, reason="Look", actor=manager
+        )
+        assert taken.rankings == 1
+        Ranking.objects.create(
+            project=project, item=item, slot=first.slot, prompt=first.prompt, author=contractor, tiers=order,
+            order_shown=[0, 1, 2], client_key=uuid.uuid4(),
+        )  # fmt: skip
+
+    again([[2], [1], [0]])
+    check(project, contractor, item, [[2], [1], [0]], kind="repeat")
+    again([[0], [1], [2]])
+    [own] = measure(project)["checks"]["people"]
+    assert (own["consistency"]["value"], own["consistency"]["items"], own["tau_b"]) == (1, 1, 1)
 
 
 def test_a_report_from_before_is_shown_without_these_parts(

@@ -13,8 +13,8 @@ from labeling.quality.hidden_scores import (
     gold_score,
     repeat_score,
     share,
-    wilson,
 )
+from labeling.quality.intervals import wilson
 
 weak_orders = st.lists(st.integers(0, 3), min_size=2, max_size=6).map(lambda tiers: dict(enumerate(tiers)))
 two_orders = st.integers(2, 6).flatmap(

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 from django.db import IntegrityError, connection, connections, transaction
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from hone.accounts.models import Project, User
 from hone.audit.models import Event
 from labeling import assignment, booking, earnings, pay, payouts, responses, retraction, tasks
-from labeling.models import Demonstration, Ledger, LedgerEntry, PayRate, Ranking
+from labeling.models import Demonstration, Ledger, LedgerEntry, PayRate, Ranking, Slot
+from labeling.review import queue
 from tests import factories
 from tests.labeling.test_retraction import demonstrate
 
@@ -186,6 +187,23 @@ class TestAtOnce:
             booking.book_all()
         assert Ledger.objects.get().rankings_through == label.pk
 
+    def test_the_place_never_passes_a_label_that_may_still_be_taken_back(
+        self, project: Project, manager: User, contractor: User, reviewer: User
+    ) -> None:
+        """It has the lower id, and committed after the place to go to was noted."""
+        piece(project, manager)
+        factories.make_batch(project, items=2, answers=2)
+        slow, later = rank_next(contractor, project), rank_next(reviewer, project)
+        Slot.objects.filter(pk=slow.slot_id).update(final_at=timezone.now() + timedelta(seconds=60))
+        # As a run leaves it that saw the later label alone; a number below all transactions': they have ended.
+        Ledger.objects.update(rankings_seen=later.pk, seen_xid=1)
+        assert booking.book_all() == 1 and amounts(ranking=later) == [Decimal("0.5")]
+        assert Ledger.objects.get().rankings_through < slow.pk
+        Slot.objects.filter(pk=slow.slot_id).update(final_at=timezone.now())
+        for _ in range(3):
+            booking.book_all()
+        assert amounts(ranking=slow) == [Decimal("0.5")]
+
     def test_two_workers_write_each_entry_once(self, project: Project, manager: User, contractor: User) -> None:
         piece(project, manager)
         for _ in range(5):
@@ -330,6 +348,74 @@ class TestTakingBack:
         assert amounts() == [Decimal("0.5"), Decimal("0.25"), Decimal("-0.75")]
 
 
+class TestReturnedWork:
+    @pytest.fixture
+    def corrected(self, project: Project, contractor: User, reviewer: User) -> list[Demonstration]:
+        """Returned twice, and corrected twice."""
+        found = factories.make_review(contractor, project, reviewer)
+        labels = [found.demonstration]
+        for text in ("Better.", "Best."):
+            factories.give_verdict(found, reviewer, "return")
+            labels.append(factories.write_next(contractor, project, text))
+            following = queue.next_review(project=project, user=reviewer)
+            assert following is not None
+            found = following
+        return labels  # type: ignore[return-value]
+
+    @pytest.mark.parametrize("booked", ["at once", "each"])
+    def test_a_piece_is_paid_once_for_what_came_of_it(
+        self, project: Project, manager: User, contractor: User, reviewer: User, booked: str
+    ) -> None:
+        piece(project, manager)
+        found = factories.make_review(contractor, project, reviewer)
+        assert booked == "at once" or booking.book_all() == 1
+        factories.give_verdict(found, reviewer, "return")
+        assert booked == "at once" or booking.book_all() == 0  # with its author it stays paid
+        after = factories.write_next(contractor, project, "Better.")
+        assert booking.book_all() == (3 if booked == "at once" else 2) and booking.book_all() == 0
+        assert amounts(demonstration=found.demonstration) == [Decimal(2), Decimal(-2)]
+        assert amounts(demonstration=after) == [Decimal(2)]
+        taken = LedgerEntry.objects.get(kind="reversal")
+        assert (taken.cause, taken.actor, taken.at) == (f"review:{found.pk}", reviewer, after.created_at)
+        assert taken.corrects == LedgerEntry.objects.get(kind="earned", demonstration=found.demonstration)
+        with translation.override("zh-hans"):
+            assert taken.reason_shown == translation.gettext("Replaced by its correction")
+
+    def test_so_it_is_after_several_returns_and_a_lead_may_still_add_to_it(
+        self, project: Project, manager: User, corrected: list[Demonstration]
+    ) -> None:
+        piece(project, manager, effective_from=timezone.now() - timedelta(hours=1))
+        booking.book_all()
+        first, second, last = (amounts(demonstration=label) for label in corrected)
+        assert first == second == [Decimal(2), Decimal(-2)] and last == [Decimal(2)]
+        entry = LedgerEntry.objects.get(kind="earned", demonstration=corrected[0])
+        pay.correct(entry=entry, amount=Decimal(1), reason="It was good work", actor=manager)
+        Ledger.objects.update(demonstrations_through=0, demonstrations_seen=0, seen_xid=0)
+        assert booking.book_all() == 0 and sum(amounts()) == 3
+
+    @pytest.mark.parametrize("before", ["piece", "hourly"])
+    def test_time_that_was_worked_stays_paid(
+        self, project: Project, manager: User, contractor: User, reviewer: User, before: str
+    ) -> None:
+        (piece if before == "piece" else hourly)(project, manager)
+        found = factories.make_review(contractor, project, reviewer)
+        booking.book_all()
+        hourly(project, manager)
+        factories.give_verdict(found, reviewer, "return")
+        factories.write_next(contractor, project, "Better.", active_seconds=60)
+        booking.book_all()
+        assert set(LedgerEntry.objects.values_list("kind", flat=True)) == {"earned"}
+        assert LedgerEntry.objects.count() == 2
+
+    def test_rejected_work_stays_paid_until_a_lead_decides(
+        self, project: Project, manager: User, contractor: User, reviewer: User
+    ) -> None:
+        piece(project, manager)
+        factories.give_verdict(factories.make_review(contractor, project, reviewer), reviewer, "reject")
+        booking.book_all()
+        assert amounts() == [Decimal(2)]
+
+
 class TestPayouts:
     def test_a_balance_is_paid_in_whole_coins_and_the_rest_stays(
         self, project: Project, manager: User, contractor: User
@@ -368,6 +454,37 @@ class TestPayouts:
         assert payouts.close(project=project, actor=manager) == []
         pay.bonus(project=project, user=contractor, amount=Decimal(1), currency="EUR", reason="Thanks", actor=manager)
         assert [row.amount for row in payouts.close(project=project, actor=manager)] == [Decimal("-1")]
+
+    def test_a_correction_of_a_payouts_correction_is_not_owed_again(
+        self, project: Project, manager: User, contractor: User
+    ) -> None:
+        ago = timezone.now() - timedelta(days=2)
+        piece(project, manager, "100", effective_from=ago)
+        ranked(contractor, project, created_at=ago + timedelta(hours=1))
+        [payout] = payouts.close(project=project, actor=manager)
+        back = pay.correct(entry=payout, amount=Decimal(100), reason="The bank sent it back", actor=manager)
+        again = pay.correct(entry=back, amount=Decimal(-100), reason="It had arrived", actor=manager)
+        assert (back.corrects, again.corrects) == (payout, payout)
+        assert payouts.close(project=project, actor=manager, up_to=ago + timedelta(hours=2)) == []
+        [row] = payouts.balances(LedgerEntry.objects.filter(user=contractor))
+        assert (row["earned"], row["changed"], row["paid"], row["balance"]) == (100, 0, 100, 0)
+        assert LedgerEntry.objects.filter(kind="payout").count() == 1
+
+    @pytest.mark.parametrize("later", ["reversal", "correction"])
+    def test_what_was_taken_back_since_the_moment_is_not_paid(
+        self, project: Project, manager: User, contractor: User, later: str
+    ) -> None:
+        ago = timezone.now() - timedelta(days=2)
+        piece(project, manager, effective_from=ago)
+        label = ranked(contractor, project, created_at=ago + timedelta(hours=1))
+        booking.book_all()
+        if later == "reversal":
+            pay.reverse(labels=[label], reason="No", actor=manager)
+        else:
+            entry = LedgerEntry.objects.get()
+            pay.correct(entry=entry, amount=Decimal("-0.5"), reason="No", actor=manager)
+        assert payouts.close(project=project, actor=manager, up_to=ago + timedelta(hours=2)) == []
+        assert not LedgerEntry.objects.filter(kind="payout").exists()
 
     def test_coins_follow_the_currency(self, project: Project, manager: User, contractor: User) -> None:
         piece(project, manager, "10.7", currency="JPY")

@@ -167,7 +167,10 @@ class TestLedger:
         client.force_login(manager)
         sent = {"action": "correct", "amount": "-0.2", "reason": "Half done", "entry": earned.pk}
         assert client.post(f"{PAY}{reviewer.pk}/", sent).status_code == 404
-        assert client.post(f"{PAY}{contractor.pk}/", {**sent, "entry": "9" * 30}).status_code == 404
+        for none in ("9" * 30, "9" * 5000, "x"):  # Python reads no more than 4300 digits
+            assert client.post(f"{PAY}{contractor.pk}/", {**sent, "entry": none}).status_code in {400, 404}
+            assert client.get(f"{PAY}{contractor.pk}/?correct={none}").status_code == 200
+            assert client.get(f"{PAY}ledger.csv?person={none}").status_code == 404
         assert client.post(f"{PAY}{contractor.pk}/", sent).status_code == 302
         made = LedgerEntry.objects.get(kind="correction")
         assert (made.amount, made.corrects, made.actor) == (Decimal("-0.2"), earned, manager)

@@ -141,6 +141,26 @@ def test_a_ranking_without_an_acceptable_answer_counts_as_no_tie(project: Projec
     assert (tied["value"], tied["n"]) == (1, 1)
 
 
+def test_a_wider_ranking_that_is_submitted_meanwhile_is_read_too(
+    project: Project, contractor: User, second: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    factories.make_batch(project, answers=2)
+    rank(contractor, project, [[0], [1]])
+    chunks = report._chunks
+
+    def submitted_just_before(rows: Any) -> Any:
+        factories.make_batch(project, answers=4)
+        rank(second, project, [[3], [1], [0], [2]])
+        return chunks(rows)
+
+    monkeypatch.setattr(report, "_chunks", submitted_just_before)
+    monkeypatch.setattr(report, "_CHUNK", 1)  # a chunk for each of the two widths
+    rows = report._read(project, include_simulated=False)
+    assert rows.judged.ranks.tolist() == [[0, 1, -1, -1], [2, 1, 3, 0]]
+    monkeypatch.setattr(report, "_chunks", chunks)
+    assert measured(project)["rankings"] == 2
+
+
 def test_another_projects_rankings_do_not_count(project: Project, contractor: User) -> None:
     other = factories.make_project("other")
     factories.make_ranking(factories.make_member(other), other, [[0], [1]])

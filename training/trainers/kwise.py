@@ -21,13 +21,6 @@ if TYPE_CHECKING:
     import torch
 
 
-def kwise_scores(
-    model: Any, prompt_ids: Sequence[int], completion_ids: Sequence[Sequence[int]], *, pad_id: int
-) -> torch.Tensor:
-    """Rewards of shape (K,) of the completions of one prompt, which is read once; keeps gradients."""
-    return kwise_scores_batch(model, [prompt_ids], [completion_ids], pad_id=pad_id)[0]
-
-
 def kwise_scores_batch(
     model: Any,
     prompts: Sequence[Sequence[int]],

@@ -2,10 +2,12 @@
 
 import hashlib
 import secrets
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -56,10 +58,24 @@ def _digest(token: str) -> str:
     return hashlib.sha512(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def why_closed(invitation: Invitation) -> str:
-    """A sentence, or nothing while people can join by it."""
+def who_may_invite(project: Project, users: Iterable[int]) -> set[int]:
+    """Those of these users who manage the project at this moment, or are staff."""
+    members = Membership.objects.filter(project=project, role=Membership.Role.MANAGER, is_active=True)
+    able = User.objects.filter(pk__in=users, is_active=True)
+    return set(able.filter(Q(is_staff=True) | Q(pk__in=members.values("user"))).values_list("pk", flat=True))
+
+
+def why_closed(invitation: Invitation, *, may_invite: Collection[int] | None = None) -> str:
+    """A sentence, or nothing while people can join by it. `may_invite`: of `who_may_invite`, where it is known.
+
+    What somebody may not do any more, their link may not either: it would make managers of whomever they sent it to.
+    """
     if invitation.revoked_at is not None:
         return _("This invitation was withdrawn.")
+    if may_invite is None:
+        may_invite = who_may_invite(invitation.project, [invitation.made_by_id])
+    if invitation.made_by_id not in may_invite:
+        return _("Whoever made this invitation does not manage the project any more. Ask its manager for a new one.")
     if invitation.expires_at <= timezone.now():
         return _("This invitation has expired.")
     if invitation.uses >= invitation.max_uses:

@@ -13,6 +13,7 @@ from rest_framework.test import APIClient
 from hone.accounts.models import Project, User
 from labeling import retraction
 from labeling.models import Review, ReviewRules
+from labeling.review.blind import pseudonym
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -59,7 +60,7 @@ def test_a_review_that_is_not_there_is_404(api: APIClient, project: Project, rev
 def test_return_by_api_and_the_list(api: APIClient, project: Project, contractor: User, reviewer: User) -> None:
     made = factories.make_ranking(contractor, project, [[1], [0]])
     work = take(api, reviewer)
-    assert work["kind"] == "rank" and work["author"] == f"a{contractor.pk}"
+    assert work["kind"] == "rank" and work["author"] == pseudonym(project_id=project.pk, user_id=contractor.pk)
     assert [text["answer"] for text in work["texts"]] == ["A", "B"]
     body = {
         "lease_token": work["lease_token"],

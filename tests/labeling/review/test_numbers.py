@@ -15,13 +15,13 @@ from tests import factories
     [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
 )
 def test_the_interval_is_that_of_published_examples(passed: int, n: int, low: float, high: float) -> None:
-    found = numbers.wilson(passed, n)
+    found = numbers.share(passed, n)
     assert found is not None and found["n"] == n and found["value"] == passed / n
     assert (round(found["low"], 4), round(found["high"], 4)) == (low, high)
 
 
 def test_of_nothing_there_is_no_rate() -> None:
-    assert numbers.wilson(0, 0) is None
+    assert numbers.share(0, 0) is None
 
 
 @pytest.mark.django_db

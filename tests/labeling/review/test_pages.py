@@ -13,10 +13,12 @@ from django.utils import timezone
 
 from hone.accounts.models import Project, User
 from hone.audit.models import Event
-from labeling import people
-from labeling.models import Review, ReviewRules, Slot
-from labeling.review import listing, queue
+from labeling import people, retraction, tasks
+from labeling.models import QualityReport, Review, ReviewRules, Slot
+from labeling.quality import measuring
+from labeling.review import blind, listing, queue
 from tests import factories
+from tests.labeling.test_cannot_judge import cannot
 
 pytestmark = pytest.mark.django_db
 RULES = "/p/alpha/settings/review/"
@@ -104,7 +106,7 @@ def test_the_database_holds_the_rules_too(project: Project, fields: dict[str, An
 
 
 @pytest.mark.parametrize("is_blind", [True, False])
-def test_a_blind_reviewer_sees_a_number_and_a_manager_the_name(
+def test_a_blind_reviewer_sees_a_pseudonym_and_a_manager_the_name(
     client: Client, project: Project, manager: User, reviewer: User, is_blind: bool
 ) -> None:
     author = factories.make_member(project, username="author", display_name="Ada Author")
@@ -112,10 +114,43 @@ def test_a_blind_reviewer_sees_a_number_and_a_manager_the_name(
     factories.make_demonstration(author, project)
     for path in ("review/", "reviews/"):
         page = see(client, reviewer, f"/p/alpha/{path}").content.decode()
-        assert ("Ada Author" in page) is not is_blind and (f"a{author.pk}" in page) is is_blind
+        known = blind.pseudonym(project_id=project.pk, user_id=author.pk)
+        assert ("Ada Author" in page) is not is_blind and (known in page) is is_blind
+        assert f"a{author.pk}<" not in page
     Review.objects.update(state="waiting", reviewer=None, lease_token=None, leased_at=None, lease_expires_at=None)
     for path in ("review/", "reviews/"):
         assert "Ada Author" in see(client, manager, f"/p/alpha/{path}").content.decode()
+
+
+@pytest.mark.parametrize("is_blind", [True, False])
+def test_no_page_tells_a_blind_reviewer_who_somebody_is(
+    client: Client, project: Project, manager: User, reviewer: User, is_blind: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks.measure_quality, "apply_async", lambda *_, **__: None)
+    one, other = (factories.make_member(project, username=f"w{n}", display_name=f"Ada {n}") for n in range(2))
+    for author in (one, other):
+        factories.make_ranking(author, project, [[0], [1]])
+    factories.make_batch(project, answers=2)
+    cannot(other, project)
+    gone = factories.make_demonstration(one, project)
+    retraction.retract(project=project, author=one, since=gone.created_at, reason="x", ask_again=False, actor=manager)
+    measuring.measure(QualityReport.objects.create(project=project).pk)
+    ReviewRules.objects.create(project=project, is_blind=is_blind)
+    for user, sees in ((reviewer, not is_blind), (manager, True)):
+        for path in ("quality/", "quality/items/?least=1"):
+            page = see(client, user, f"/p/alpha/{path}").content.decode()
+            assert ("Ada 1" in page) is sees, path
+            assert (f"/people/{one.pk}/" in page) is (sees and path == "quality/")
+            assert (blind.pseudonym(project_id=project.pk, user_id=other.pk) in page) is not sees
+        assert see(client, user, f"/p/alpha/people/{one.pk}/").status_code == (200 if sees else 403)
+    assert User.objects.get(pk=one.pk).display_name == "Ada 0"
+
+
+def test_a_pseudonym_is_a_projects_own(project: Project, contractor: User) -> None:
+    here = blind.pseudonym(project_id=project.pk, user_id=contractor.pk)
+    assert here == blind.pseudonym(project_id=project.pk, user_id=contractor.pk)
+    assert here != blind.pseudonym(project_id=project.pk + 1, user_id=contractor.pk)
+    assert here != blind.pseudonym(project_id=project.pk, user_id=contractor.pk + 1)
 
 
 def test_the_models_name_never_reaches_the_reviewers_page(

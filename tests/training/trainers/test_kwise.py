@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 
 from training.records import comparisons
 from training.trainers import hardware, kwise
-from training.trainers.kwise import kwise_loss, kwise_scores, kwise_scores_batch, plain_scores, why_not_shared
+from training.trainers.kwise import kwise_loss, kwise_scores_batch, plain_scores, why_not_shared
 from training.trainers.models import load_tokenizer
 from training.trainers.rankings import EncodedRanking
 from training.trainers.reward import Scorer, load_reward_model, make_scorer
@@ -25,6 +26,10 @@ RANKS = [1, 0, 2, 2]
 @pytest.fixture
 def model(tiny: Path):
     return load_reward_model(str(tiny), load_tokenizer(str(tiny)), seed=3).eval()
+
+
+def kwise_scores(model: Any, prompt: Sequence[int], completions: Any, *, pad_id: int) -> torch.Tensor:
+    return kwise_scores_batch(model, [prompt], [completions], pad_id=pad_id)[0]
 
 
 def gradients(model) -> torch.Tensor:
