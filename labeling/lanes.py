@@ -35,6 +35,11 @@ def language_of(tag: str) -> str:
     return first if _LANGUAGE.fullmatch(first) else ""
 
 
+def is_read(tag: str, *, by: list[str] | None) -> bool:
+    """Whether somebody of these languages may be handed such a prompt; who names none reads all."""
+    return not by or language_of(tag) in {"", *by}
+
+
 def split(text: str) -> list[str]:
     """The words of a field, parted by commas or spaces."""
     return [word for word in re.split(r"[\s,;，；、]+", text) if word]
