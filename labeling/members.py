@@ -37,11 +37,11 @@ def add(*, project: Project, user: User, role: str, actor: User) -> Membership:
 @transaction.atomic
 def deactivate(*, member: Membership, actor: User) -> None:
     """Ends the membership at once, and frees the items that the person holds here. Raises LastManager."""
+    # As a submit does: one that is under way ends first, and counts. The person before the project, as everywhere.
+    assignment.lock_person(member.user)
     _lock(member.project)
     member = Membership.objects.select_for_update().get(pk=member.pk)
     _check_not_last(member)
-    # As a submit does: one that is under way ends first, and counts.
-    assignment.lock_person(member.user)
     member.is_active = False
     member.save(update_fields=["is_active"])
     freed = assignment.free_of(project=member.project, user=member.user)
