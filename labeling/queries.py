@@ -7,6 +7,7 @@ from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from hone.accounts import access
 from hone.accounts.models import Project, User
 from labeling import settling
 from labeling.models import Category, Comparison, Demonstration, Prompt, Ranking, Slot
@@ -14,12 +15,15 @@ from labeling.models.prompts import WANTED_PERCENT
 from labeling.review.exporting import settled
 
 
-def counts(project: Project) -> dict[str, int]:
+def counts(project: Project, *, role: str | None = access.MANAGER) -> dict[str, int]:
     """What the project holds. Labels by people and by scripts are counted apart, retracted ones not at all.
 
-    `unjudged`: submissions that say that the answers cannot be judged; they are no rankings.
+    `unjudged`: submissions that say that the answers cannot be judged; they are no rankings. Who does not lead is told
+    of prompts alone: hidden checks are in no count, so a count that stays as it was after a submit would betray one.
     """
     found = {"prompts": Prompt.objects.filter(project=project).count()}
+    if role not in access.LEADS:
+        return found
     labels: dict[str, QuerySet[Any]] = {
         "demonstrations": Demonstration.objects.all(),
         "rankings": Ranking.objects.orders(),

@@ -327,6 +327,31 @@ class TestNothingTells:
         # The audit event of a submit is the staff's to read; the answer to it has the same keys.
         assert queries.done_today(project=project, user=contractor) == 3
 
+    @pytest.mark.parametrize(
+        ("who", "is_told"), [("manager", True), ("reviewer", True), ("contractor", False), ("lead", True)]
+    )
+    def test_no_count_of_labels_is_a_contractors(
+        self,
+        request: pytest.FixtureRequest,
+        client: Client,
+        api: APIClient,
+        project: Project,
+        contractor: User,
+        who: str,
+        is_told: bool,
+    ) -> None:
+        factories.make_batch(project, items=3, answers=3)
+        submit(take(project, contractor), contractor)
+        user = request.getfixturevalue(who)
+        client.force_login(user)
+        api.force_authenticate(user)
+        counts = api.get("/api/v1/projects/alpha/").json()["counts"]
+        assert counts["prompts"] == 3
+        assert ({"rankings", "comparisons", "rank_open", "rank_total"} <= set(counts)) is is_told
+        assert is_told or set(counts) == {"prompts"}
+        page = client.get("/p/alpha/").content.decode()
+        assert ("What there is" in page) is is_told and ("in the project are not done" in page) is is_told
+
     def test_a_repeat_keeps_its_draft_and_begins_without_one(
         self, api: APIClient, project: Project, contractor: User, monkeypatch: pytest.MonkeyPatch
     ) -> None:
