@@ -24,6 +24,8 @@ from labeling.models import Completion, Guideline, Hidden, Item, Prompt, Slot
 class LeaseLost(Exception):
     """The slot is no longer this person's: the lease ran out, or the slot was submitted by another tab."""
 
+    draft_saved = False  # whether the refused answer is kept (labeling.responses.submit)
+
 
 class GuidelineUnread(Exception):
     """The person has to read `guideline` before their next item; nothing was handed out."""
