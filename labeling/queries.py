@@ -12,6 +12,7 @@ from hone.accounts.models import Project, User
 from labeling import settling
 from labeling.models import Category, Comparison, Demonstration, Prompt, Ranking, Slot
 from labeling.models.prompts import WANTED_PERCENT
+from labeling.models.work import Kind
 from labeling.review.exporting import settled
 
 
@@ -101,18 +102,19 @@ def people(project: Project) -> list[dict[str, Any]]:
 
 
 def done_today(*, project: Project, user: User, kind: str | None = None) -> int:
-    slots = _done_today(user).filter(project=project)
-    return (slots.filter(kind=kind) if kind else slots).count()
+    return _done_today(user, projects=[project.pk], kinds=[kind] if kind else Kind.values).count()
 
 
-def done_today_by_project(*, user: User) -> dict[int, int]:
-    slots = _done_today(user).values_list("project").annotate(n=Count("id"))
-    return dict(slots.order_by())
+def done_today_by_project(*, user: User, projects: list[int]) -> dict[int, int]:
+    slots = _done_today(user, projects=projects, kinds=Kind.values).values_list("project")
+    return dict(slots.annotate(n=Count("id")).order_by())
 
 
-def _done_today(user: User) -> QuerySet[Slot]:
+def _done_today(user: User, *, projects: list[int], kinds: list[str]) -> QuerySet[Slot]:
+    """Projects and kinds are named because the index of a person's labels goes by them (slot_done_here)."""
     midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
-    return Slot.objects.filter(holder=user, state="submitted", submitted_at__gte=midnight)
+    slots = Slot.objects.filter(holder=user, state="submitted", submitted_at__gte=midnight)
+    return slots.filter(project__in=projects, kind__in=kinds)
 
 
 def batch_progress(batch_id: int) -> dict[str, int]:
