@@ -100,7 +100,7 @@ def test_two_hundred_thousand_slots_cost_one_walk_into_the_index(
 @pytest.mark.django_db
 def test_thousands_of_labels_elsewhere_cost_nothing_here(project: Project, contractor: User) -> None:
     """Where a person goes on from, and the newest label that a draw depends on, are one step into an index."""
-    fill(project, items=20)
+    fill(project, items=5_000)
     factories.submit_next(project, contractor)
 
     def read() -> int:
@@ -117,7 +117,7 @@ def test_thousands_of_labels_elsewhere_cost_nothing_here(project: Project, contr
     fill(other, items=5_000)
     with connection.cursor() as cursor:
         cursor.execute(
-            "UPDATE labeling_slot SET state = 'submitted', holder_id = %s, submitted_at = now()"
+            "UPDATE labeling_slot SET state = 'submitted', holder_id = %s, submitted_at = now() + interval '1 hour'"
             " WHERE project_id = %s AND index = 0",
             [contractor.pk, other.pk],
         )
