@@ -39,7 +39,8 @@ class GuidelineUnread(Exception):
 def next_slot(*, project: Project, user: User, kind: str) -> Slot | None:
     """The slot that the user holds already, with its lease renewed, or else a newly leased one, or None.
 
-    Never an item that the user submitted or skipped, never a ranking for a prompt whose demonstration is theirs.
+    Never an item that the user submitted or skipped, but as a hidden repeat; never a ranking for a prompt whose
+    demonstration is theirs.
     Raises qualifying.NotQualified, and GuidelineUnread; a slot whose lease is alive may be finished under the version
     it was handed out with.
     """

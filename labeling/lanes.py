@@ -103,7 +103,10 @@ def open_for(project: Project, prompts: Iterable[Prompt | None]) -> list[str]:
 
 
 def lock(project: Project) -> Project:
-    """The project as it stands; until the caller's transaction ends, nobody switches the matching of languages."""
+    """The project as it stands; until the caller's transaction ends, nobody else changes its settings or opens work.
+
+    Not the whole row: who submits meanwhile may refer to it. Who wants a person's lock as well takes that one first.
+    """
     return Project.objects.select_for_update(no_key=True).get(pk=project.pk)
 
 
