@@ -17,12 +17,14 @@ from django.db.models.functions import Now
 
 from hone import prepared
 from hone.accounts.models import Project, User
-from labeling import guideline_reading, guidelines, hidden, qualifying, ranking_forms, statements
+from labeling import guideline_reading, guidelines, hidden, lanes, qualifying, ranking_forms, statements
 from labeling.models import Completion, Guideline, Hidden, Item, Prompt, Slot
 
 
 class LeaseLost(Exception):
     """The slot is no longer this person's: the lease ran out, or the slot was submitted by another tab."""
+
+    draft_saved = False  # whether the refused answer is kept (labeling.responses.submit)
 
 
 class GuidelineUnread(Exception):
@@ -37,7 +39,8 @@ class GuidelineUnread(Exception):
 def next_slot(*, project: Project, user: User, kind: str) -> Slot | None:
     """The slot that the user holds already, with its lease renewed, or else a newly leased one, or None.
 
-    Never an item that the user submitted or skipped, never a ranking for a prompt whose demonstration is theirs.
+    Never an item that the user submitted or skipped, but as a hidden repeat; never a ranking for a prompt whose
+    demonstration is theirs.
     Raises qualifying.NotQualified, and GuidelineUnread; a slot whose lease is alive may be finished under the version
     it was handed out with.
     """
@@ -70,6 +73,8 @@ def next_slot(*, project: Project, user: User, kind: str) -> Slot | None:
     if found is None:
         # Nobody goes without an item that another person has merely waiting.
         found = prepared.row(statements.TAKE_AHEAD[kind], taking)
+        while found is not None and lanes.settle([found["id"]]):  # it lay in a lane of before a switch
+            found = prepared.row(statements.TAKE_AHEAD[kind], taking)
     if found is None:
         return None
     if found["guideline_unread"]:
@@ -189,7 +194,7 @@ def lock_held(*, slot_id: int, user: User, lease_token: uuid.UUID, project: Proj
 @transaction.atomic
 def renew(*, slot_id: int, user: User, lease_token: uuid.UUID) -> Slot:
     """Extends a lease that is still alive, and what waits behind it. Raises LeaseLost."""
-    lock_person(user)  # two rows of one person are locked nowhere else without it, so no two wait for each other
+    lock_person(user)  # who waits for two rows of one person holds this lock, so no two wait for each other
     slot = lock_held(slot_id=slot_id, user=user, lease_token=lease_token)
     return renewed(slot, slot.project)
 
@@ -241,7 +246,13 @@ def release(slot: Slot) -> None:
         setattr(slot, name, value)
     slot.save(update_fields=list(columns))
     if slot.review_id is None:
-        _withdraw_with_item([slot.pk])
+        _as_others([slot.pk])
+
+
+def _as_others(slots: list[int]) -> None:
+    """Does for slots that were just freed what passed over them while they were held. The caller locks them."""
+    _withdraw_with_item(slots)
+    lanes.settle(slots)
 
 
 def _withdraw_with_item(slots: list[int]) -> None:
@@ -274,7 +285,7 @@ def free_expired(*, project: Project | None = None) -> int:
         rows = list(expired.values_list("pk", "review")[:1000])
         if opened := [pk for pk, review in rows if review is None]:
             Slot.objects.filter(pk__in=opened).update(**_FREED)
-            _withdraw_with_item(opened)
+            _as_others(opened)
         if back := [pk for pk, review in rows if review is not None]:
             Slot.objects.filter(pk__in=back).update(**_RETURNED)
         return len(opened)

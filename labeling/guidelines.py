@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from hone.accounts.models import Project, User
 from hone.audit.models import record
 from hone.markdown import render
+from labeling import lanes
 from labeling.messages import clean_text
 from labeling.models import Guideline, Slot
 
@@ -59,16 +60,11 @@ def edit(
     is_minor: bool = False,
 ) -> Guideline:
     """Saves the draft and, if asked, publishes it. Raises Changed when somebody else was faster."""
-    _lock(project)
+    lanes.lock(project)
     if stamp(being_edited(project)) != based_on:
         raise Changed(_("Somebody else changed the guideline meanwhile; nothing of yours was saved yet."))
     draft = save_draft(project=project, title=title, body=body, quiz=quiz, is_minor=is_minor)
     return publish(guideline=draft, actor=actor) if publish_it else draft
-
-
-def _lock(project: Project) -> None:
-    """Until the caller's transaction ends, nobody else edits or publishes this project's guideline."""
-    Project.objects.select_for_update(no_key=True).get(pk=project.pk)
 
 
 @transaction.atomic
@@ -80,7 +76,7 @@ def save_draft(
     `quiz` is what labeling.quizzes.parse returned.
     """
     title, body = clean_text(title), clean_text(body)
-    _lock(project)
+    lanes.lock(project)
     draft = project.guidelines.filter(published_at=None).first()
     if draft is None:
         last = project.guidelines.order_by("-number").first()
@@ -96,7 +92,7 @@ def save_draft(
 @transaction.atomic
 def publish(*, guideline: Guideline, actor: User) -> Guideline:
     """Publishes a draft. From now on it never changes; raises ValueError when it is published already."""
-    _lock(guideline.project)
+    lanes.lock(guideline.project)
     locked = Guideline.objects.select_for_update().get(pk=guideline.pk)
     if locked.is_published:
         raise ValueError("This version is published already.")

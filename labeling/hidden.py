@@ -17,6 +17,7 @@ from django.db import transaction
 from hone import prepared
 from hone.accounts.models import Project, User
 from hone.audit.models import record
+from labeling import lanes
 from labeling import statements_hidden as statements
 from labeling.models import Draft, GoldItem, Hidden, HiddenChecks, Item, Slot
 
@@ -47,10 +48,10 @@ def instead_of(
     drawn = random.Random(seed)
     place = drawn.random() * 100
     if place < rates["gold_percent"]:
-        item, order = _gold(asked, drawn), None
+        item, order = _gold(project, asked, drawn), None
         kind = Hidden.GOLD
     elif place < rates["gold_percent"] + rates["repeat_percent"]:
-        item, order = _repeat({**asked, "distance": rates["repeat_distance"]}, drawn)
+        item, order = _repeat(project, {**asked, "distance": rates["repeat_distance"]}, drawn)
         kind = Hidden.REPEAT
     else:
         return found
@@ -69,18 +70,26 @@ def instead_of(
     return prepared.row(statements.MAKE, made)
 
 
-def _gold(asked: Mapping[str, Any], drawn: random.Random) -> int | None:
-    rows = prepared.rows(statements.GOLD_FOR_PERSON, asked)
+def _gold(project: Project, asked: Mapping[str, Any], drawn: random.Random) -> int | None:
+    rows = _readable(project, prepared.rows(statements.GOLD_FOR_PERSON, asked))
     return drawn.choice(rows)["item_id"] if rows else None
 
 
-def _repeat(asked: Mapping[str, Any], drawn: random.Random) -> tuple[int | None, list[int] | None]:
+def _repeat(project: Project, asked: Mapping[str, Any], drawn: random.Random) -> tuple[int | None, list[int] | None]:
     """An item to repeat and the order to show it in, which differs from the first one."""
     rows = prepared.rows(statements.REPEATS_FOR_PERSON, {**asked, "most": REPEATS_DRAWN_FROM})
+    rows = _readable(project, rows)
     if not rows:
         return None, None
     chosen = drawn.choice(rows)
     return chosen["item_id"], reordered(json.loads(chosen["order_shown"]), drawn)
+
+
+def _readable(project: Project, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those in a language of the person's, where the project asks for that: as the lanes of ordinary slots say."""
+    if not project.match_languages:
+        return rows
+    return [row for row in rows if lanes.is_read(row["language"], by=row["languages"])]
 
 
 def reordered(order: list[int], drawn: random.Random) -> list[int]:

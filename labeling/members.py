@@ -8,7 +8,7 @@ from django.db import transaction
 from hone.accounts.access import MANAGER
 from hone.accounts.models import Membership, Project, User
 from hone.audit.models import record
-from labeling import assignment
+from labeling import assignment, lanes
 
 
 class LastManager(Exception):
@@ -18,7 +18,7 @@ class LastManager(Exception):
 @transaction.atomic
 def add(*, project: Project, user: User, role: str, actor: User) -> Membership:
     """Adds the member, or changes the role of one who is there and lets them in again. Raises LastManager."""
-    _lock(project)
+    lanes.lock(project)  # two managers who take each other out must not both find the other one left
     member, created = Membership.objects.select_for_update().get_or_create(
         user=user, project=project, defaults={"role": role}
     )
@@ -37,11 +37,11 @@ def add(*, project: Project, user: User, role: str, actor: User) -> Membership:
 @transaction.atomic
 def deactivate(*, member: Membership, actor: User) -> None:
     """Ends the membership at once, and frees the items that the person holds here. Raises LastManager."""
-    _lock(member.project)
+    # As a submit does: one that is under way ends first, and counts. The person before the project, as everywhere.
+    assignment.lock_person(member.user)
+    lanes.lock(member.project)
     member = Membership.objects.select_for_update().get(pk=member.pk)
     _check_not_last(member)
-    # As a submit does: one that is under way ends first, and counts.
-    assignment.lock_person(member.user)
     member.is_active = False
     member.save(update_fields=["is_active"])
     freed = assignment.free_of(project=member.project, user=member.user)
@@ -53,11 +53,6 @@ def activate(*, member: Membership, actor: User) -> None:
     """Lets the person in again, with the role that they had."""
     Membership.objects.filter(pk=member.pk).update(is_active=True)
     record("member.activated", member, actor=actor)
-
-
-def _lock(project: Project) -> None:
-    """Two managers who take each other out must not both find the other one left."""
-    Project.objects.select_for_update(no_key=True).get(pk=project.pk)
 
 
 def _check_not_last(member: Membership) -> None:

@@ -16,7 +16,7 @@ from hone import prepared
 from hone.accounts.access import CONTRACTOR
 from hone.accounts.models import Membership, Project, User
 from hone.audit.models import record
-from labeling import qualification_questions
+from labeling import lanes, qualification_questions
 from labeling.models import Demonstration, Qualification, QualificationAttempt, Ranking
 
 
@@ -120,7 +120,7 @@ def save(
     Other questions are another version: everybody may try it anew, and who is qualified stays so. Raises Changed.
     """
     # Two managers who save at once: the second sees the first one's test.
-    project = Project.objects.select_for_update(no_key=True).get(pk=project.pk)
+    project = lanes.lock(project)
     test = test_of(project)
     if stamp(test) != based_on:
         raise Changed

@@ -7,19 +7,24 @@ from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from hone.accounts import access
 from hone.accounts.models import Project, User
 from labeling import settling
 from labeling.models import Category, Comparison, Demonstration, Prompt, Ranking, Slot
 from labeling.models.prompts import WANTED_PERCENT
+from labeling.models.work import Kind
 from labeling.review.exporting import settled
 
 
-def counts(project: Project) -> dict[str, int]:
+def counts(project: Project, *, role: str | None = access.MANAGER) -> dict[str, int]:
     """What the project holds. Labels by people and by scripts are counted apart, retracted ones not at all.
 
-    `unjudged`: submissions that say that the answers cannot be judged; they are no rankings.
+    `unjudged`: submissions that say that the answers cannot be judged; they are no rankings. Who does not lead is told
+    of prompts alone: hidden checks are in no count, so a count that stays as it was after a submit would betray one.
     """
     found = {"prompts": Prompt.objects.filter(project=project).count()}
+    if role not in access.LEADS:
+        return found
     labels: dict[str, QuerySet[Any]] = {
         "demonstrations": Demonstration.objects.all(),
         "rankings": Ranking.objects.orders(),
@@ -97,18 +102,19 @@ def people(project: Project) -> list[dict[str, Any]]:
 
 
 def done_today(*, project: Project, user: User, kind: str | None = None) -> int:
-    slots = _done_today(user).filter(project=project)
-    return (slots.filter(kind=kind) if kind else slots).count()
+    return _done_today(user, projects=[project.pk], kinds=[kind] if kind else Kind.values).count()
 
 
-def done_today_by_project(*, user: User) -> dict[int, int]:
-    slots = _done_today(user).values_list("project").annotate(n=Count("id"))
-    return dict(slots.order_by())
+def done_today_by_project(*, user: User, projects: list[int]) -> dict[int, int]:
+    slots = _done_today(user, projects=projects, kinds=Kind.values).values_list("project")
+    return dict(slots.annotate(n=Count("id")).order_by())
 
 
-def _done_today(user: User) -> QuerySet[Slot]:
+def _done_today(user: User, *, projects: list[int], kinds: list[str]) -> QuerySet[Slot]:
+    """Projects and kinds are named because the index of a person's labels goes by them (slot_done_here)."""
     midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
-    return Slot.objects.filter(holder=user, state="submitted", submitted_at__gte=midnight)
+    slots = Slot.objects.filter(holder=user, state="submitted", submitted_at__gte=midnight)
+    return slots.filter(project__in=projects, kind__in=kinds)
 
 
 def batch_progress(batch_id: int) -> dict[str, int]:

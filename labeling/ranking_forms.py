@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 from hone import prepared
 from hone.accounts.models import Project, User
 from hone.audit.models import record
-from labeling import statements
+from labeling import lanes, statements
 from labeling.messages import clean_json
 from labeling.models import RankingForm
 from labeling.models.ranking_form import Reason
@@ -91,7 +91,7 @@ def change(*, project: Project, form: Any, actor: User, based_on: str | None = N
     """
     checked = parse(form)
     # Two managers at once: the later one's record then names the earlier one's form as what was before.
-    Project.objects.select_for_update(no_key=True).get(pk=project.pk)
+    lanes.lock(project)
     before = of(project) or plain()
     if based_on is not None and stamp(before) != based_on:
         raise Changed(_("Somebody else changed the ranking form meanwhile; nothing of yours was saved yet."))

@@ -4,6 +4,7 @@ Every submit is one transaction: lock the slot, check the lease, write the label
 close the slot, drop the draft. A repeated submit with the same client key finds the first one's label.
 """
 
+import contextlib
 import string
 import uuid
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from django.utils.translation import gettext as _
 from hone import prepared
 from hone.accounts.models import Project, User
 from hone.audit.models import event, record
-from labeling import checks, comparisons, ranking_answers, statements, verdicts
+from labeling import checks, comparisons, item_keys, ranking_answers, statements, verdicts
 from labeling.assignment import LeaseLost, give_back, lock_held, lock_person, move_up
 from labeling.checks import duplicates
 from labeling.messages import MessagesError, check_messages, clean_json, clean_text, content_hash
@@ -50,6 +51,10 @@ class Invalid(Exception):
         self.errors = {field: [sentence] for field, sentence in errors.items()}
 
 
+class NotHandedOut(Invalid):
+    """Nothing says that the person ever had the item."""
+
+
 @dataclass(frozen=True)
 class Submitted:
     """The label that a submit made, or found: `is_replay` when the same client key was submitted before."""
@@ -73,7 +78,8 @@ def submit(
 
     For `open_for` seconds the author may take it back (labeling.take_back); until then nothing is built on it.
 
-    Raises LeaseLost (the answer is kept as a draft), AlreadySubmitted and Invalid (the database is unchanged).
+    Raises LeaseLost (the answer is kept as a draft, where `draft_saved` says so), AlreadySubmitted and Invalid (the
+    database is unchanged).
     """
     answer = clean_json(answer)
     try:
@@ -94,7 +100,7 @@ def submit(
             }
             [closed] = prepared.rows(statements.CLOSE, closing)
             drawing.enter(slot=locked, label=label)
-    except LeaseLost:
+    except LeaseLost as lost:
         # The same request may have been sent before, or twice at once: the second waited for the first one's lock.
         kind = Slot.objects.values_list("kind", flat=True).get(pk=slot_id)
         model: type[Demonstration] | type[Ranking] = Ranking if kind == "rank" else Demonstration
@@ -108,7 +114,9 @@ def submit(
             kept = Draft.objects.filter(item__slots=slot_id, author=user).values_list("content", flat=True).first()
             keep = {**(kept or {}), **keep}
         if keep:
-            save_draft(slot_id=slot_id, user=user, content=keep)
+            with contextlib.suppress(NotHandedOut):
+                save_draft(slot_id=slot_id, user=user, content=keep, item_key=answer.get("item_key"))
+                lost.draft_saved = True
         raise
     except IntegrityError as error:
         if "client_key" in str(error):
@@ -321,10 +329,13 @@ def draft_of(kind: str, answer: dict[str, Any]) -> dict[str, Any]:
 
 
 @transaction.atomic
-def save_draft(*, slot_id: int, user: User, content: dict[str, Any]) -> Draft:
+def save_draft(*, slot_id: int, user: User, content: dict[str, Any], item_key: object = None) -> Draft:
     """Keeps what the person has typed for the slot's item, with or without a lease.
 
-    Raises Invalid when it is absurdly large.
+    Who neither holds the item nor has a draft of it shows by `item_key` that they had it: a lease that was lost leaves
+    no trace, and a draft of any other item would choose it, since begun work comes first.
+
+    Raises NotHandedOut, and Invalid when it is absurdly large.
     """
     content = clean_json(content)
     if len(str(content)) > DRAFT_CHARS:
@@ -336,6 +347,9 @@ def save_draft(*, slot_id: int, user: User, content: dict[str, Any]) -> Draft:
     # A hidden repeat is of an item that they have submitted: its draft is kept until it is submitted itself.
     if Slot.objects.filter(item=item_id, holder=user, state=Slot.State.SUBMITTED, hidden=slot.hidden).exists():
         raise Invalid(content=_("This item is submitted already."))
+    had = slot.holder_id == user.pk or item_keys.is_of(item_key, slot, user=user)
+    if not had and not Draft.objects.filter(item=item_id, author=user).exists():
+        raise NotHandedOut(content=_("You do not hold this item. Send the item_key that came with it."))
     draft, _created = Draft.objects.update_or_create(
         item_id=item_id,
         author=user,

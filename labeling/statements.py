@@ -221,14 +221,26 @@ SELECT 1 FROM labeling_lane AS other CROSS JOIN LATERAL (
     for kind in _KINDS
 }
 
+# Moves what nobody holds, without waiting for rows that somebody locks at this moment; `left` says how many those are.
+# Held slots stay: who holds one row of a person waits for no other without that person's lock, and this has none.
 MOVE_TO_LANES = """
-UPDATE labeling_slot AS slot SET lane = wanted.lane
-  FROM labeling_item AS item
-  JOIN labeling_prompt AS prompt ON prompt.id = item.prompt_id
-  JOIN unnest(%(languages)s::text[], %(skills)s::text[], %(lanes)s::text[]) AS wanted (language, skills, lane)
-    ON wanted.language = prompt.language AND wanted.skills = array_to_string(prompt.skills, ',')
- WHERE slot.item_id = item.id AND slot.project_id = %(project)s AND slot.state <> 'submitted'
-   AND slot.lane <> wanted.lane
+WITH stale AS MATERIALIZED (
+  SELECT slot.id, wanted.lane
+    FROM labeling_slot AS slot
+    JOIN labeling_item AS item ON item.id = slot.item_id
+    JOIN labeling_prompt AS prompt ON prompt.id = item.prompt_id
+    JOIN unnest(%(languages)s::text[], %(skills)s::text[], %(lanes)s::text[]) AS wanted (language, skills, lane)
+      ON wanted.language = prompt.language AND wanted.skills = array_to_string(prompt.skills, ',')
+   WHERE slot.project_id = %(project)s AND slot.state IN ('open', 'withdrawn') AND slot.lane <> wanted.lane
+), free AS MATERIALIZED (
+  SELECT slot.id FROM labeling_slot AS slot
+   WHERE slot.id IN (SELECT id FROM stale) AND slot.state IN ('open', 'withdrawn')
+     FOR UPDATE SKIP LOCKED
+), moved AS (
+  UPDATE labeling_slot AS slot SET lane = stale.lane
+    FROM stale JOIN free USING (id) WHERE slot.id = stale.id RETURNING slot.id
+)
+SELECT (SELECT count(*) FROM stale) - (SELECT count(*) FROM moved) AS left
 """
 
 

@@ -18,25 +18,30 @@ SELECT (SELECT id FROM labeling_slot WHERE holder_id = %(user)s AND project_id =
        (SELECT max(id) FROM labeling_skip WHERE author_id = %(user)s) AS skip
 """
 
-# What may be handed to a person: no item that they skipped, no answers to a prompt whose demonstration is theirs.
+# What may be handed to a person: no item that was withdrawn or that they skipped, no answers to a prompt whose
+# demonstration is theirs, and none that asks for skills they lack. The languages are held against by labeling.hidden.
 _ALLOWED = """
-   AND NOT EXISTS (SELECT FROM labeling_skip AS own WHERE own.item_id = {item} AND own.author_id = %(user)s)
-   AND NOT EXISTS (SELECT FROM labeling_demonstration AS own JOIN labeling_item AS of_item USING (prompt_id)
-                    WHERE of_item.id = {item} AND own.author_id = %(user)s)"""
+  JOIN labeling_item AS item ON item.id = {item} AND item.withdrawn = ''
+  JOIN labeling_prompt AS prompt ON prompt.id = item.prompt_id
+  LEFT JOIN accounts_membership AS member ON member.project_id = %(project)s AND member.user_id = %(user)s
+ WHERE prompt.skills <@ coalesce(member.skills, '{{}}')
+   AND NOT EXISTS (SELECT FROM labeling_skip AS own WHERE own.item_id = item.id AND own.author_id = %(user)s)
+   AND NOT EXISTS (SELECT FROM labeling_demonstration AS own
+                    WHERE own.prompt_id = item.prompt_id AND own.author_id = %(user)s)"""
+_LANGUAGES = "prompt.language, member.languages"
 
-# Gold items that the person never had in hand.
+# Gold items of which the person has no slot, whether in hand or filled.
 GOLD_FOR_PERSON = f"""
-SELECT gold.item_id FROM labeling_golditem AS gold
- WHERE gold.project_id = %(project)s AND gold.is_active
+SELECT gold.item_id, {_LANGUAGES} FROM labeling_golditem AS gold {_ALLOWED.format(item="gold.item_id")}
+   AND gold.project_id = %(project)s AND gold.is_active
    AND NOT EXISTS (SELECT FROM labeling_slot AS own WHERE own.item_id = gold.item_id AND own.holder_id = %(user)s)
-   {_ALLOWED.format(item="gold.item_id")}
  ORDER BY gold.item_id
 """
 
 # Their own ordinary rankings with `distance` labels or more since, not repeated yet; the newest `most` of them.
 REPEATS_FOR_PERSON = f"""
-SELECT done.item_id, done.order_shown FROM labeling_slot AS done
- WHERE done.holder_id = %(user)s AND done.project_id = %(project)s AND done.kind = 'rank' AND done.state = 'submitted'
+SELECT done.item_id, done.order_shown, {_LANGUAGES} FROM labeling_slot AS done {_ALLOWED.format(item="done.item_id")}
+   AND done.holder_id = %(user)s AND done.project_id = %(project)s AND done.kind = 'rank' AND done.state = 'submitted'
    AND done.hidden = '' AND json_array_length(done.order_shown::json) > 1
    AND done.submitted_at < (
      SELECT submitted_at FROM labeling_slot
@@ -44,7 +49,6 @@ SELECT done.item_id, done.order_shown FROM labeling_slot AS done
       ORDER BY submitted_at DESC OFFSET %(distance)s - 1 LIMIT 1)
    AND NOT EXISTS (SELECT FROM labeling_slot AS own
                     WHERE own.item_id = done.item_id AND own.holder_id = %(user)s AND own.hidden = 'repeat')
-   {_ALLOWED.format(item="done.item_id")}
  ORDER BY done.submitted_at DESC LIMIT %(most)s
 """
 

@@ -36,7 +36,7 @@ def overview(projects: models.QuerySet[Project], *, user: User) -> list[dict[str
     numbers = [project.pk for project in rows]
     write, rank = _open(numbers, user, "write"), _open(numbers, user, "rank")
     held = Counter(_held(user).filter(project__in=rows).values_list("project", "kind"))
-    done = queries.done_today_by_project(user=user)
+    done = queries.done_today_by_project(user=user, projects=numbers)
     return [
         {
             "project": row,

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from hone.accounts.models import User
 from hone.audit.models import record
+from labeling import lanes
 from labeling.models import Item, Slot
 
 
@@ -45,4 +46,6 @@ def restore(*, item: Item, actor: User) -> int:
 
 def _locked(item: Item) -> Item:
     # Of two leads at once the second finds what the first one did; no_key, so that a submit may refer to the item.
-    return Item.objects.select_for_update(no_key=True).get(pk=item.pk)
+    found = Item.objects.select_for_update(no_key=True).get(pk=item.pk)
+    lanes.hold_matching(found.project_id)  # a switch would look again and again at slots of which we lock some
+    return found

@@ -2,11 +2,9 @@
 
 from typing import Any
 
-from django.utils.crypto import salted_hmac
-
 from hone.accounts.models import User
 from hone.markdown import render
-from labeling import guidelines, identity
+from labeling import guidelines, identity, item_keys
 from labeling.models import Category, Slot, WritingRules
 from labeling.responses import LETTERS
 from labeling.review import showing
@@ -19,7 +17,7 @@ def payload(*, slot: Slot, user: User) -> dict[str, Any]:
     draft = slot.draft
     return {
         "slot": slot.pk,
-        "item_key": _item_key(slot, user=user),
+        "item_key": item_keys.of(slot, user=user),
         "kind": slot.kind,
         "project": project.slug,
         "lease_token": str(slot.lease_token),
@@ -41,14 +39,6 @@ def payload(*, slot: Slot, user: User) -> dict[str, Any]:
         "limits": _limits(slot),
         "returned": back and {key: value for key, value in back.items() if key != "content"},
     }
-
-
-def _item_key(slot: Slot, *, user: User) -> str:
-    """By which the page keeps texts in the browser: the same for all places of an item, and telling nothing of it.
-
-    A hidden check's is another one, so that it neither betrays the check nor finds what was kept of the first time.
-    """
-    return salted_hmac("labeling.work", f"{user.pk}:{slot.item_id}:{slot.hidden}").hexdigest()[:16]
 
 
 def _limits(slot: Slot) -> dict[str, Any]:

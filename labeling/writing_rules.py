@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from hone.accounts.models import Project, User
 from hone.audit.models import record
+from labeling import lanes
 from labeling.models import WritingRules
 
 MOST_PHRASES = 500
@@ -100,7 +101,7 @@ class WritingRulesForm(forms.ModelForm):
         Raises Changed, and writes nothing, when somebody else saved since this editor began.
         """
         # Two managers at once: the later one must see what the earlier one wrote, and of two first saves one makes it.
-        Project.objects.select_for_update(no_key=True).get(pk=self.project.pk)
+        lanes.lock(self.project)
         before = WritingRules.objects.for_project(self.project)
         if stamp(before) != self.based_on:
             raise Changed(_t("Somebody else changed the writing rules meanwhile; nothing of yours was saved yet."))

@@ -76,7 +76,7 @@ def start(*, project: Project, recipe: Recipe, actor: User | None) -> Round:
     if problem:
         raise ValueError(problem)
     # The project row is the lock: two leads who start at once must get two numbers.
-    Project.objects.select_for_update().get(pk=project.pk)
+    Project.objects.select_for_update(no_key=True).get(pk=project.pk)
     number = project.rounds.count() + 1
     created = Round.objects.create(
         project=project,
@@ -96,36 +96,71 @@ def start(*, project: Project, recipe: Recipe, actor: User | None) -> Round:
     return created
 
 
-@transaction.atomic
 def advance(round_id: int, *, freeze: bool = True, wait: bool = True) -> None:
     """Moves the round as far as it goes now.
 
     Freezing a stage's data may take a minute: without `freeze` such a stage is left to the tick, so that no page waits
     for it; without `wait` a round that somebody else is moving is left to them, so that the other ticks go on.
     """
+    _go_on(round_id, wait=wait)
+    stage = _to_launch(round_id) if freeze else None
+    if stage is not None:
+        _go_on(round_id, wait=wait, launch=stage.pk, is_renewed=_renewed_posteriors(stage))
+
+
+def _to_launch(round_id: int) -> Stage | None:
+    """The stage whose data is to be frozen now."""
+    moving = Stage.objects.filter(round=round_id, round__state__in=[Round.State.RUNNING, Round.State.WAITING])
+    stage = moving.exclude(state=Stage.State.DONE).order_by("index").select_related("round__project").first()
+    return stage if stage is not None and stage.state == Stage.State.PENDING and not stage.is_human else None
+
+
+def _renewed_posteriors(stage: Stage) -> bool:
+    """Renews the posteriors of the rankings that are about to be frozen, in a transaction of its own.
+
+    Until that ends, a retraction waits for the comparisons that were written; until the freezing ends it would hold up
+    its author for a minute. What fails here is tried again while freezing, where the lead is told.
+    """
+    if stage.kind not in (Stage.Kind.REWARD, Stage.Kind.DPO):
+        return False
+    from labeling.quality import posteriors  # numpy
+
+    try:
+        posteriors.renew_for(project=stage.round.project, include_simulated=stage.round.include_simulated)
+    except (DatabaseError, InterfaceError):
+        raise  # the next tick tries again
+    except Exception:
+        logger.exception("%s: the posteriors of its rankings could not be renewed", stage)
+        return False
+    return True
+
+
+@transaction.atomic
+def _go_on(round_id: int, *, wait: bool, launch: int | None = None, is_renewed: bool = False) -> None:
+    """As far as the round goes without freezing data, but that of the stage `launch`."""
     # The lock keeps the tick, a finished run and the lead's click from starting one stage twice.
     found = Round.objects.select_for_update(skip_locked=not wait).filter(pk=round_id).first()
     if found is None or found.state not in (Round.State.RUNNING, Round.State.WAITING):
         return
     while (stage := found.stages.exclude(state=Stage.State.DONE).order_by("index").first()) is not None:
         before = stage.state
-        if not freeze and stage.state == Stage.State.PENDING and not stage.is_human:
+        if stage.state == Stage.State.PENDING and not stage.is_human and stage.pk != launch:
             break
-        _step(stage)
+        _step(stage, is_renewed=is_renewed)
         if stage.state == before:
             break
         stage.save(update_fields=["state", "batch", "started_at", "ended_at"])
     _settle(found, stage)
 
 
-def _step(stage: Stage) -> None:
+def _step(stage: Stage, *, is_renewed: bool) -> None:
     """Looks once at the stage and sets its new state, if it has one."""
     if stage.state == Stage.State.PENDING:
         stage.started_at = timezone.now()
         if stage.is_human:
             _open_work(stage)
         else:
-            _launch(stage)
+            _launch(stage, is_renewed=is_renewed)
     elif stage.state == Stage.State.WAITING:
         if gate_is_met(stage):
             stage.state = Stage.State.READY
@@ -195,9 +230,9 @@ def _open_work(stage: Stage) -> None:
     stage.state = Stage.State.WAITING
 
 
-def _launch(stage: Stage) -> None:
+def _launch(stage: Stage, *, is_renewed: bool) -> None:
     """Freezes the stage's data and queues its run; where that is not possible the stage fails with a sentence."""
-    snapshot = _freeze(stage)
+    snapshot = _freeze(stage, is_renewed=is_renewed)
     stage.save(update_fields=["params"])
     if snapshot is None:
         stage.state = Stage.State.FAILED
@@ -214,12 +249,12 @@ def _launch(stage: Stage) -> None:
     stage.state = Stage.State.RUNNING
 
 
-def _freeze(stage: Stage) -> Snapshot | None:
+def _freeze(stage: Stage, *, is_renewed: bool) -> Snapshot | None:
     """The stage's data, or None with the sentence for the lead in params["problem"]; `resume` tries again."""
     stage.params.pop("problem", None)
     try:
         with transaction.atomic():
-            return _frozen(stage)
+            return _frozen(stage, is_renewed=is_renewed)
     except (DatabaseError, InterfaceError):
         raise  # the next tick tries again
     except snapshots.NothingToFreeze as error:
@@ -234,7 +269,7 @@ def _freeze(stage: Stage) -> Snapshot | None:
     return None
 
 
-def _frozen(stage: Stage) -> Snapshot:
+def _frozen(stage: Stage, *, is_renewed: bool) -> Snapshot:
     found = stage.round
     project = found.project
     labels: dict[str, Any] = {"include_simulated": found.include_simulated, "heldout_percent": found.heldout_percent}
@@ -244,7 +279,7 @@ def _frozen(stage: Stage) -> Snapshot:
         wanted = int(stage.params.get("prompts") or 0)
         prompts = prompts_to_sample(project)
         return snapshots.freeze_prompts(project=project, prompts=prompts[:wanted] if wanted else prompts)
-    return snapshots.freeze_rankings(project=project, **labels)
+    return snapshots.freeze_rankings(project=project, is_renewed=is_renewed, **labels)
 
 
 def trainer_params(stage: Stage) -> dict[str, Any]:
@@ -274,11 +309,9 @@ def policy_of(found: Round) -> Checkpoint | None:
 def prompts_to_write(project: Project) -> QuerySet[Prompt]:
     """Prompts without a standing demonstration or an open item for one, oldest first."""
     standing = Demonstration.objects.filter(prompt=OuterRef("pk"), retraction=None)
-    return (
-        project.prompts.filter(~Exists(standing))
-        .exclude(items__kind="write", items__slots__state__in=["open", "leased", "returned"])
-        .order_by("id")
-    )
+    to_come = [Slot.State.OPEN, Slot.State.LEASED, Slot.State.RETURNED]
+    asked = Slot.objects.filter(item__prompt=OuterRef("pk"), kind="write", state__in=to_come)
+    return project.prompts.filter(~Exists(standing), ~Exists(asked)).order_by("id")
 
 
 def prompts_to_sample(project: Project) -> QuerySet[Prompt]:

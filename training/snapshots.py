@@ -80,14 +80,19 @@ def freeze_demonstrations(*, project: Project, include_simulated: bool, heldout_
     )
 
 
-def freeze_rankings(*, project: Project, include_simulated: bool, heldout_percent: int) -> Snapshot:
+def freeze_rankings(
+    *, project: Project, include_simulated: bool, heldout_percent: int, is_renewed: bool = False
+) -> Snapshot:
     """All rankings of the project that imply a comparison, with posteriors by the labels of this moment.
+
+    `is_renewed`: the caller has renewed the posteriors just now, in a transaction that has ended.
 
     Raises NothingToFreeze when no training row remains.
     """
     from labeling.quality import posteriors  # numpy
 
-    posteriors.renew_for(project=project, include_simulated=include_simulated)
+    if not is_renewed:
+        posteriors.renew_for(project=project, include_simulated=include_simulated)
     known = Prefetch(
         "comparisons", queryset=Comparison.objects.only("ranking_id", "chosen_id", "rejected_id", "posterior")
     )

@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from hone.accounts import access
-from hone.accounts.models import Project
+from hone.accounts.models import Project, User
 from hone.api.negotiation import IgnoreAccept
 from hone.audit.models import record
 from labeling import importing, queries
@@ -50,12 +50,13 @@ class ProjectList(generics.ListAPIView):
 class ProjectDetail(APIView):
     @extend_schema(responses={200: serializers.ProjectDetailSerializer})
     def get(self, request: Request, slug: str) -> Response:
-        """A project with its counts and its mix of categories."""
-        project = access.project_for(request.user, slug)  # type: ignore[arg-type]
+        """A project with its counts and its mix of categories. Contractors get the count of prompts alone."""
+        user: User = request.user  # type: ignore[assignment]
+        project = access.project_for(user, slug)
         return Response(
             {
                 **serializers.ProjectSerializer(project).data,
-                "counts": queries.counts(project),
+                "counts": queries.counts(project, role=access.role_in(user, project)),
                 "mix": queries.mix(project),
             }
         )

@@ -70,12 +70,20 @@ class LeaseSerializer(serializers.Serializer):
     lease_token = serializers.UUIDField()
 
 
+def _item_key() -> serializers.CharField:
+    return serializers.CharField(
+        required=False, allow_blank=True, help_text="as it came with the item; needed for a draft after a lost lease"
+    )
+
+
 class DraftSerializer(serializers.Serializer):
     content = serializers.DictField(help_text="what the page can restore: tiers and unacceptable, or messages")
+    item_key = _item_key()
 
 
 class SubmitSerializer(LeaseSerializer):
     client_key = serializers.UUIDField(help_text="made by the client; a repeat finds the first result")
+    item_key = _item_key()
     tiers = serializers.ListField(
         child=serializers.ListField(), required=False, help_text="rank: letters, best tier first"
     )
@@ -295,7 +303,7 @@ class WorkSerializer(serializers.Serializer):
     """A leased slot, as labeling.work.payload describes it."""
 
     slot = serializers.IntegerField()
-    item_key = serializers.CharField(help_text="the same for all slots of an item, for texts kept in the browser")
+    item_key = serializers.CharField(help_text="yours of this item, for texts kept in the browser and for late drafts")
     kind = serializers.ChoiceField(choices=["write", "rank"])
     project = serializers.SlugField()
     lease_token = serializers.UUIDField()

@@ -146,10 +146,9 @@ class DraftView(Checked):
 
     @extend_schema(request=serializers.DraftSerializer, responses={200: serializers.SavedSerializer, **REFUSED})
     def put(self, request: Request, slot_id: int) -> Response:
-        """Keeps what was entered so far, with or without a lease."""
+        """Keeps what was entered so far, with or without a lease; without one and a draft, `item_key` is needed."""
         check_slot(request, slot_id)
-        content = self.read(request)["content"]
-        draft = responses.save_draft(slot_id=slot_id, user=request.user, content=content)  # type: ignore[arg-type]
+        draft = responses.save_draft(slot_id=slot_id, user=request.user, **self.read(request))  # type: ignore[arg-type]
         return Response({"saved_at": draft.saved_at.isoformat()})
 
 
@@ -202,8 +201,8 @@ class SubmitView(Checked):
                 open_for=settling.OPEN_SECONDS if values.pop("may_take_back") else None,
                 answer=values,
             )
-        except assignment.LeaseLost:
-            return lease_lost(draft_saved=True)
+        except assignment.LeaseLost as lost:
+            return lease_lost(draft_saved=lost.draft_saved)
         except responses.AlreadySubmitted:
             return already_submitted()
         code = status.HTTP_200_OK if done.is_replay else status.HTTP_201_CREATED

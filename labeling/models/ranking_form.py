@@ -1,7 +1,5 @@
 """What a project asks about ranked answers besides their order."""
 
-from typing import Any
-
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -37,13 +35,3 @@ class RankingForm(models.Model):
 
     def __str__(self) -> str:
         return f"ranking form of {self.project_id}"
-
-    def content(self) -> dict[str, Any]:
-        """The form as JSON, the shape that labeling.ranking_forms.parse returns."""
-        return {
-            "scales": self.scales,
-            "flags": self.flags,
-            "strength": self.strength,
-            "ties": self.ties,
-            "reason": self.reason,
-        }

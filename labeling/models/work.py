@@ -256,7 +256,12 @@ class Slot(models.Model):
                 name="slot_in_hand",
             ),
             models.Index(fields=["review"], condition=models.Q(review__isnull=False), name="slot_corrected"),
-            models.Index(fields=["holder", "submitted_at"], condition=models.Q(state="submitted"), name="slot_done"),
+            # A person's newest label of a kind in a project is one step, whatever they did elsewhere.
+            models.Index(
+                fields=["holder", "project", "kind", "submitted_at"],
+                condition=models.Q(state="submitted"),
+                name="slot_done_here",
+            ),
             models.Index(fields=["project", "kind"], condition=models.Q(is_ahead=True), name="slot_ahead"),
             models.Index(fields=["project", "final_at"], condition=models.Q(final_at__isnull=False), name="slot_final"),
         ]

@@ -108,7 +108,8 @@ def _keep(project: Project, judged: Judged, found: Consensus, *, simulated: bool
             cursor.execute(_UPDATE, [[pk for pk, _value in part], [value for _pk, value in part]])
 
 
-# Rows that a retraction writes at this moment are left out, so that neither ever waits for the other.
+# Rows that a retraction writes at this moment are left out, so that a renewal waits for none. A retraction that comes
+# now waits until the renewal's transaction ends: let that be a short one.
 _UPDATE = """
 UPDATE labeling_comparison AS row SET posterior = found.value, posterior_at = statement_timestamp()
   FROM (SELECT kept.id, given.value

@@ -7,6 +7,7 @@ from django.db import transaction
 
 from hone.accounts.models import Project, User
 from hone.audit.models import record
+from labeling import lanes
 from labeling.models import ReviewRules
 
 FIELDS = [
@@ -29,7 +30,8 @@ class ReviewRulesForm(forms.ModelForm):
     @transaction.atomic
     def save_for(self, actor: User) -> ReviewRules:
         """Writes the rules; the audit trail keeps what they are now."""
-        rules = self.save()
+        lanes.lock(self.project)  # of two managers' first saves at once one makes the row, the other changes it
         values = {name: self.cleaned_data[name] for name in FIELDS}
+        rules, _made = ReviewRules.objects.update_or_create(project=self.project, defaults=values)
         record("review_rules.changed", rules, actor=actor, project=self.project.slug, **values)
         return rules

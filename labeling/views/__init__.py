@@ -53,7 +53,7 @@ def project(request: HttpRequest, slug: str) -> HttpResponse:
         "role_label": ROLE_LABELS.get(role or ""),
         "can_manage": can_manage,
         "can_read_data": role in access.LEADS,
-        "counts": queries.counts(found),
+        "counts": queries.counts(found, role=role),
         "mix": queries.mix(found),
         "guideline": guidelines.current(found),
         "people": queries.people(found) if role in access.LEADS else [],

@@ -7,7 +7,7 @@ import pytest
 from django.utils import timezone
 
 from hone.accounts.models import Project, User
-from labeling import ahead, assignment, responses
+from labeling import ahead, assignment, item_keys, responses
 from labeling.models import Draft, Ranking, Slot
 from tests import factories
 
@@ -59,7 +59,8 @@ def test_a_draft_remembers_the_first_hand_out_after_the_lease_is_lost(project: P
 def test_a_draft_begun_without_a_lease_gives_no_time(project: Project, contractor: User) -> None:
     factories.make_batch(project)
     slot = Slot.objects.get()
-    responses.save_draft(slot_id=slot.pk, user=contractor, content={"active_seconds": 50_000})
+    key = item_keys.of(slot, user=contractor)
+    responses.save_draft(slot_id=slot.pk, user=contractor, content={"active_seconds": 50_000}, item_key=key)
     assert Draft.objects.get().begun_at >= timezone.now() - timedelta(seconds=10)
     assert submit(held(project, contractor), contractor, 50_000).active_seconds <= 10
 

@@ -86,6 +86,25 @@ def test_a_lost_lease_is_409_and_says_that_the_draft_is_kept(
     assert again["draft"]["messages"] == messages
 
 
+def test_whoever_lost_the_item_to_another_keeps_the_text_by_its_key(
+    api: APIClient, project: Project, contractor: User
+) -> None:
+    factories.make_batch(project, "write")
+    work = begin(api, contractor, project, "write")
+    Slot.objects.update(state="open", holder=None, lease_token=None, leased_at=None, lease_expires_at=None)
+    draft = {"content": {"note": "kept"}}
+    refused = api.put(f"/api/v1/work/{work['slot']}/draft/", draft, format="json")
+    assert refused.status_code == 400 and "item_key" in refused.json()["errors"]["content"][0]
+    messages = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "kept"}]
+    lost = submit(api, work, messages=messages)
+    assert lost.status_code == 409 and not lost.json()["draft_saved"] and not Draft.objects.exists()
+    saved = api.put(f"/api/v1/work/{work['slot']}/draft/", {**draft, "item_key": work["item_key"]}, format="json")
+    assert saved.status_code == 200 and Draft.objects.get().content == {"note": "kept"}
+    lost = submit(api, work, messages=messages, item_key=work["item_key"])
+    assert lost.status_code == 409 and lost.json()["draft_saved"]
+    assert Draft.objects.get().content["messages"] == messages
+
+
 def test_errors_name_the_field(api: APIClient, project: Project, contractor: User) -> None:
     factories.make_batch(project)
     work = begin(api, contractor, project)

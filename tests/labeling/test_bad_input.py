@@ -198,10 +198,8 @@ def test_another_persons_slot(
     )
     api.force_authenticate(manager)
     answer = work.send(json.dumps(body), path=path)
-    assert answer.status_code == (200 if path == "draft" else 409)
-    # A manager's own draft of the item is theirs alone; nothing else is written for anybody.
-    Draft.objects.filter(author=manager).delete()
-    assert rows() == before
+    assert answer.status_code == (400 if path == "draft" else 409)
+    assert rows() == before and not Draft.objects.filter(author=manager).exists()
 
 
 def test_a_replay_writes_nothing(take: Callable[[str], Work]) -> None:

@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
+from hone import prepared
 from hone.accounts.models import Project, User
-from labeling import assignment, hidden, people, queries, responses, retraction, waiting
-from labeling.models import Comparison, Demonstration, GoldItem, HiddenChecks, Item, Ranking, Slot
+from labeling import assignment, hidden, people, queries, responses, retraction, statements_hidden, waiting
+from labeling.models import Comparison, Demonstration, GoldItem, HiddenChecks, Item, Prompt, Ranking, Slot
 from tests import factories
 from training import estimates, snapshots
 from training.records import RankingRow, read_parquet
@@ -118,6 +119,58 @@ class TestHandingOut:
         assert take(project, contractor).hidden == ""
         # A reviewer, who did none of this, is handed one of the three.
         assert take(project, reviewer).item_id in {had.item_id, skipped.item_id, wrote.item_id}
+
+    def test_gold_is_of_the_persons_languages_and_skills(
+        self, project: Project, manager: User, contractor: User, reviewer: User, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        chinese, law, german = make_gold(project, manager, items=3)
+        for gold, fields in (
+            (chinese, {"language": "zh-CN"}),
+            (law, {"skills": ["law"]}),
+            (german, {"language": "de"}),
+        ):
+            Prompt.objects.filter(items=gold.item).update(**fields)
+        factories.make_batch(project, items=2, answers=3)
+        rates(project, gold=30)
+        project.match_languages = True
+        project.save()
+        project.memberships.filter(user=contractor).update(languages=["en", "fr"])
+        project.memberships.filter(user=reviewer).update(languages=["zh"])
+        always(monkeypatch, "gold")
+        assert take(project, contractor).hidden == ""
+        assert take(project, reviewer).item_id == chinese.item_id
+        # Without matching a language keeps nobody from it; a skill always does.
+        project.match_languages = False
+        project.save()
+        for expected in ({chinese.item_id, german.item_id}, {chinese.item_id, german.item_id, law.item_id}):
+            other = factories.make_member(project)
+            skills = ["law"] if len(expected) == 3 else []
+            project.memberships.filter(user=other).update(languages=["en"], skills=skills)
+            asked = {"user": other.pk, "project": project.pk}
+            offered = prepared.rows(statements_hidden.GOLD_FOR_PERSON, asked)
+            assert {row["item_id"] for row in offered} == expected
+
+    @pytest.mark.parametrize("why", ["lead", "identity"])
+    def test_a_withdrawn_item_is_no_check(
+        self, project: Project, manager: User, contractor: User, monkeypatch: pytest.MonkeyPatch, why: str
+    ) -> None:
+        [gold] = make_gold(project, manager)
+        factories.make_batch(project, items=5, answers=3)
+        rates(project, gold=30, repeat=20)
+        always(monkeypatch, "")
+        done = submit(take(project, contractor), contractor)
+        submit(take(project, contractor), contractor)
+        submit(take(project, contractor), contractor)
+        by = manager if why == "lead" else None
+        for item in (gold.item, done.item):
+            Item.objects.filter(pk=item.pk).update(withdrawn=why, withdrawn_at=gold.set_at, withdrawn_by=by)
+        always(monkeypatch, "gold")
+        slot = take(project, contractor)
+        assert slot.hidden == ""
+        assignment.release(slot)
+        rates(project, repeat=20, distance=2)
+        always(monkeypatch, "repeat")
+        assert take(project, contractor).hidden == ""
 
     def test_none_where_nothing_else_is_open_or_the_gold_is_retired(
         self, project: Project, manager: User, contractor: User, monkeypatch: pytest.MonkeyPatch
@@ -273,6 +326,31 @@ class TestNothingTells:
         assert seen[""] == seen["gold"] == seen["repeat"]
         # The audit event of a submit is the staff's to read; the answer to it has the same keys.
         assert queries.done_today(project=project, user=contractor) == 3
+
+    @pytest.mark.parametrize(
+        ("who", "is_told"), [("manager", True), ("reviewer", True), ("contractor", False), ("lead", True)]
+    )
+    def test_no_count_of_labels_is_a_contractors(
+        self,
+        request: pytest.FixtureRequest,
+        client: Client,
+        api: APIClient,
+        project: Project,
+        contractor: User,
+        who: str,
+        is_told: bool,
+    ) -> None:
+        factories.make_batch(project, items=3, answers=3)
+        submit(take(project, contractor), contractor)
+        user = request.getfixturevalue(who)
+        client.force_login(user)
+        api.force_authenticate(user)
+        counts = api.get("/api/v1/projects/alpha/").json()["counts"]
+        assert counts["prompts"] == 3
+        assert ({"rankings", "comparisons", "rank_open", "rank_total"} <= set(counts)) is is_told
+        assert is_told or set(counts) == {"prompts"}
+        page = client.get("/p/alpha/").content.decode()
+        assert ("What there is" in page) is is_told and ("in the project are not done" in page) is is_told
 
     def test_a_repeat_keeps_its_draft_and_begins_without_one(
         self, api: APIClient, project: Project, contractor: User, monkeypatch: pytest.MonkeyPatch

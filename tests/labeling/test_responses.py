@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from hone.accounts.models import Project, User
 from hone.audit.models import Event
-from labeling import assignment, responses
+from labeling import assignment, item_keys, responses
 from labeling.models import Comparison, Demonstration, Draft, Prompt, Ranking, Skip, Slot
 from tests import factories
 
@@ -314,6 +314,36 @@ class TestDraftAndSkip:
         content = {"no\x00te": "a\x00b \ud83d \ude00", "n": [float("inf"), 1.5, None, True]}
         responses.save_draft(slot_id=slot.pk, user=contractor, content=content)
         assert Draft.objects.get().content == {"note": "ab \ufffd \ufffd", "n": [None, 1.5, None, True]}
+
+    def test_a_draft_of_an_item_that_was_never_theirs_is_refused(
+        self, project: Project, contractor: User, reviewer: User
+    ) -> None:
+        """Begun work comes first, so whoever could begin any item would choose theirs."""
+        factories.make_batch(project, items=3)
+        wanted = Slot.objects.order_by("-draw")[0]
+        of_another = item_keys.of(wanted, user=reviewer)
+        for key in (None, "", of_another, ["x"], "ü"):
+            with pytest.raises(responses.NotHandedOut):
+                responses.save_draft(slot_id=wanted.pk, user=contractor, content={"tiers": []}, item_key=key)
+        assert not Draft.objects.exists()
+        assert take(project, contractor, "rank").pk != wanted.pk
+
+    def test_a_lost_lease_loses_no_text(self, project: Project, contractor: User, reviewer: User) -> None:
+        factories.make_batch(project)
+        slot = take(project, contractor, "rank")
+        key = item_keys.of(slot, user=contractor)
+        with transaction.atomic():
+            assignment.release(slot)
+        assert take(project, reviewer, "rank").pk == slot.pk
+        for sent, kept in (({"tiers": [["A"]]}, False), ({"tiers": [["A"]], "item_key": key}, True)):
+            with pytest.raises(assignment.LeaseLost) as lost:
+                responses.submit(
+                    slot_id=slot.pk, user=contractor, lease_token=uuid.uuid4(), client_key=uuid.uuid4(), answer=sent
+                )
+            assert lost.value.draft_saved is kept and Draft.objects.exists() is kept
+        # From here on the draft itself says it.
+        responses.save_draft(slot_id=slot.pk, user=contractor, content={"tiers": [["B"]]})
+        assert Draft.objects.get(author=contractor).content == {"tiers": [["B"]]}
 
     def test_skip_keeps_the_draft_and_opens_the_slot(self, project: Project, contractor: User) -> None:
         factories.make_batch(project)

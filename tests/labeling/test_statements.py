@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 
 from hone.accounts.models import Project, User
-from labeling import assignment, statements
+from labeling import assignment, queries, statements, statements_hidden
 from labeling.models import Batch, Lane, Slot
 from tests import factories
 
@@ -95,6 +95,36 @@ def test_two_hundred_thousand_slots_cost_one_walk_into_the_index(
     theirs = assignment.next_slot(project=project, user=reviewer, kind="rank")
     mine = assignment.next_slot(project=project, user=contractor, kind="rank")
     assert theirs is not None and mine is not None and theirs.draw < mine.draw
+
+
+@pytest.mark.django_db
+def test_thousands_of_labels_elsewhere_cost_nothing_here(project: Project, contractor: User) -> None:
+    """Where a person goes on from, and the newest label that a draw depends on, are one step into an index."""
+    fill(project, items=5_000)
+    factories.submit_next(project, contractor)
+
+    def read() -> int:
+        newest = {"user": contractor.pk, "project": project.pk}
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE labeling_slot")
+            cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statements_hidden.NEWEST_OF_PERSON}", newest)
+            [found] = cursor.fetchone()
+        plan = (json.loads(found) if isinstance(found, str) else found)[0]["Plan"]
+        return buffers(plan) + buffers(plan_of(project, contractor))
+
+    alone = read()
+    other = factories.make_project()
+    fill(other, items=5_000)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE labeling_slot SET state = 'submitted', holder_id = %s, submitted_at = now() + interval '1 hour'"
+            " WHERE project_id = %s AND index = 0",
+            [contractor.pk, other.pk],
+        )
+    # Some pages more, as the indexes are deeper.
+    assert read() < alone + 40
+    assert queries.done_today_by_project(user=contractor, projects=[project.pk]) == {project.pk: 1}
+    assert queries.done_today(project=other, user=contractor) == 5_000
 
 
 @pytest.mark.django_db

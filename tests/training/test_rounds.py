@@ -4,9 +4,11 @@ import uuid
 from typing import Any
 
 import pytest
+from django.db.models.functions import Now
 
 from hone.accounts.models import Project, User
 from labeling import assignment, responses, retraction, withdrawal
+from labeling.batches import NewItem, open_batch
 from labeling.models import Completion, Item, ModelNames, Slot
 from tests import factories
 from training import lineage, outcomes, rounds, runs, snapshots, tasks
@@ -319,6 +321,20 @@ def test_a_round_that_breaks_does_not_hold_up_the_others(
     monkeypatch.setattr(rounds, "advance", breaks)
     tasks.advance_rounds()
     assert stage_states(broken)["sample"] == "pending" and stage_states(whole)["sample"] == "running"
+
+
+def test_prompts_to_write_leaves_out_those_that_are_being_written_alone(project: Project, contractor: User) -> None:
+    """Not one whose demonstration was taken back and of which something else is open, as its answers to be ranked."""
+    being_written, again, never = (factories.make_prompt(project) for _ in range(3))
+    for prompt in (being_written, again):
+        open_batch(project=project, kind="write", name="w", items=[NewItem(prompt=prompt)], slots_per_item=1)
+    Slot.objects.filter(item__prompt=again).update(state="submitted", holder=contractor, submitted_at=Now())
+    ranked = NewItem(prompt=again, answers=["a", "b"])
+    open_batch(project=project, kind="rank", name="r", items=[ranked], slots_per_item=1)
+    assert list(rounds.prompts_to_write(project)) == [again, never]
+    holding = {"holder": contractor, "lease_token": uuid.uuid4(), "lease_expires_at": Now()}
+    Slot.objects.filter(item__prompt=being_written).update(state="leased", **holding)
+    assert list(rounds.prompts_to_write(project)) == [again, never]
 
 
 def test_a_name_as_long_as_the_form_allows_fits_its_batches(

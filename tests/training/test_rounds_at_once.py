@@ -9,9 +9,11 @@ import pytest
 from django.db import connection, connections, transaction
 
 from hone.accounts.models import Project, User
+from labeling import retraction
+from labeling.models import Comparison, Retraction
 from tests import factories
-from training import rounds, runs, tasks
-from training.models import Round, Run, Stage
+from training import rounds, runs, snapshots, tasks
+from training.models import Round, Run, Snapshot, Stage
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -126,3 +128,45 @@ def test_a_round_is_cancelled_although_its_run_ends_in_that_moment(found: Round,
     # Resumed, the round takes what the run has made and goes on.
     rounds.resume(round_id=found.pk, actor=lead)
     assert found.stages.get(kind="sample").state == "done"
+
+
+def test_a_retraction_does_not_wait_until_the_data_is_frozen(
+    project: Project, lead: User, contractor: User, woken: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Freezing may take a minute; the posteriors that were written before it are nobody's then."""
+    for _ in range(3):
+        factories.make_ranking(contractor, project, [[0], [1], [2]])
+    recipe = rounds.Recipe(name="", start=factories.make_checkpoint(), stages={"reward": {}}, heldout_percent=0)
+    made = rounds.start(project=project, recipe=recipe, actor=lead)
+    freeze, taken_back = snapshots.freeze_rankings, list[Retraction]()
+
+    def slowly(**options: Any) -> Snapshot:
+        frozen = freeze(**options)
+
+        def take_back() -> None:
+            values = {"since": None, "reason": "x", "ask_again": False, "actor": lead}
+            taken_back.append(retraction.retract(project=project, author=contractor, **values))
+
+        other = Other(take_back)
+        other.start()
+        assert other.join_now() is None
+        return frozen
+
+    monkeypatch.setattr(snapshots, "freeze_rankings", slowly)
+    rounds.advance(made.pk)
+    stage = made.stages.get()
+    assert stage.state == "running", stage.params
+    assert taken_back[0].rankings == 3 and Comparison.objects.filter(posterior=None).count() == 0
+    assert Snapshot.objects.get(runs__stage=stage).manifest["label_ids"]
+
+
+def test_a_round_starts_while_somebody_writes_into_the_project(project: Project, lead: User) -> None:
+    """Whoever adds a prompt or submits refers to the project's row, and holds nobody up who only numbers rounds."""
+    recipe = rounds.Recipe(name="", start=factories.make_checkpoint(), stages={"reward": {}})
+    start = Other(lambda: rounds.start(project=project, recipe=recipe, actor=lead))
+    with transaction.atomic():
+        factories.make_prompt(project)
+        connection.check_constraints()  # as a commit does, which may take a while
+        start.start()
+        assert start.join_now() is None
+    assert Round.objects.get().number == 1

@@ -9,6 +9,9 @@ from typing import Any
 from training.trainers import hardware
 from training.trainers.padding import length_mask, pad_right
 
+# How many numbers a bootstrap holds at once, 16 MB.
+BOOTSTRAP_CELLS = 2_000_000
+
 
 def token_loss(model: Any, rows: Sequence[dict[str, Any]], *, pad_id: int, rows_at_once: int) -> dict[str, float]:
     """Mean loss (nats a token) and share of right first guesses over the labelled tokens of all rows.
@@ -48,8 +51,9 @@ def ranking_accuracy(per_prompt: Sequence[tuple[float, int]], *, seed: int, resa
     """Share of comparisons a reward model gets right, with a 95 % percentile bootstrap interval over prompts.
 
     `per_prompt` has for each prompt its number of right comparisons (a tied score counts half) and its number of
-    comparisons. Prompts, not comparisons, are drawn again: the comparisons of one prompt hang together. Gives
-    nothing where there is no comparison.
+    comparisons. Prompts, not comparisons, are drawn again: the comparisons of one prompt hang together. Prompts with
+    the same two numbers are drawn together, by how many they are, which is the same distribution; memory stays bounded
+    for any number of prompts. Gives nothing where there is no comparison.
     """
     total = sum(count for _, count in per_prompt)
     if not total:
@@ -58,10 +62,15 @@ def ranking_accuracy(per_prompt: Sequence[tuple[float, int]], *, seed: int, resa
 
     right = numpy.array([value for value, _ in per_prompt], dtype=float)
     counts = numpy.array([count for _, count in per_prompt], dtype=float)
-    draws = numpy.random.default_rng(seed).integers(0, len(right), size=(resamples, len(right)))
-    drawn_counts = counts[draws].sum(axis=1)
-    ratios = right[draws].sum(axis=1)[drawn_counts > 0] / drawn_counts[drawn_counts > 0]
-    low, high = numpy.percentile(ratios, [2.5, 97.5])
+    alike, times = numpy.unique(right + 1j * counts, return_counts=True)
+    random = numpy.random.default_rng(seed)
+    at_once = max(1, BOOTSTRAP_CELLS // len(alike))
+    ratios = []
+    for start in range(0, resamples, at_once):
+        drawn = random.multinomial(len(right), times / len(right), size=min(at_once, resamples - start))
+        sums = drawn @ alike.imag
+        ratios.append((drawn @ alike.real)[sums > 0] / sums[sums > 0])
+    low, high = numpy.percentile(numpy.concatenate(ratios), [2.5, 97.5])
     return {"accuracy": float(right.sum() / total), "accuracy_low": float(low), "accuracy_high": float(high)}
 
 

@@ -24,11 +24,10 @@ ANYONE = (MANAGER, REVIEWER, CONTRACTOR)
 
 
 def role_in(user: User, project: Project) -> str | None:
-    """The user's active role; staff without a membership count as managers."""
-    role = Membership.objects.filter(user=user, project=project, is_active=True).values_list("role", flat=True).first()
+    """The user's active role; staff count as managers, whatever their membership says."""
     if user.is_staff:
         return MANAGER
-    return role
+    return Membership.objects.filter(user=user, project=project, is_active=True).values_list("role", flat=True).first()
 
 
 def roles_in(user: User, projects: models.QuerySet[Project]) -> dict[int, str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
+import numpy
 import pytest
 import torch
 
@@ -24,6 +26,28 @@ def test_the_interval_narrows_with_prompts() -> None:
     found = ranking_accuracy([(1, 1)] * 70 + [(0, 1)] * 30, seed=1)
     assert found["accuracy_low"] == pytest.approx(0.61, abs=0.015)
     assert found["accuracy_high"] == pytest.approx(0.79, abs=0.015)
+
+
+@pytest.mark.parametrize("halves", [True, False])
+def test_a_hundred_thousand_prompts_need_little_memory_and_give_the_same_interval(halves: bool) -> None:
+    """The interval of a ratio by the delta method: 1.96 x the deviation of right - ratio x count, over mean count and
+    the root of the number of prompts. Once with few different pairs of numbers, once with every one its own."""
+    random = numpy.random.default_rng(3)
+    counts = random.integers(1, 37, size=100_000)
+    right = counts * random.random(100_000)
+    if halves:
+        right = numpy.round(2 * right) / 2
+    per_prompt = list(zip(right.tolist(), counts.tolist(), strict=True))
+    tracemalloc.start()
+    found = ranking_accuracy(per_prompt, seed=0, resamples=400)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 120e6  # all draws at once would take 400 x 100,000 x 8 bytes and more
+    ratio = right.sum() / counts.sum()
+    half = 1.96 * numpy.std(right - ratio * counts) / counts.mean() / 100_000**0.5
+    assert found["accuracy"] == pytest.approx(ratio)
+    assert found["accuracy_low"] == pytest.approx(ratio - half, abs=half / 4)
+    assert found["accuracy_high"] == pytest.approx(ratio + half, abs=half / 4)
 
 
 def test_a_tied_score_counts_half() -> None:

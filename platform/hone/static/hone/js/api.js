@@ -39,11 +39,12 @@ export async function call(method, path, body, { keepalive = false } = {}) {
 export const work = {
   next: (project, kind) => call("POST", `/api/v1/projects/${encodeURIComponent(project)}/work/${kind}/next/`, {}),
   renew: (slot, leaseToken) => call("POST", `/api/v1/work/${slot}/renew/`, { lease_token: leaseToken }),
-  saveDraft: (slot, content, options) => call("PUT", `/api/v1/work/${slot}/draft/`, { content }, options),
+  // The item's key says that it was ours, also when the lease is lost.
+  saveDraft: ({ slot, item_key }, content, options) => call("PUT", `/api/v1/work/${slot}/draft/`, { content, item_key }, options),
   check: (slot, messages) => call("POST", `/api/v1/work/${slot}/check/`, { messages }),
   takeBack: (slot, clientKey) => call("POST", `/api/v1/work/${slot}/take-back/`, { client_key: clientKey }),
   giveBack: (slot, leaseToken) => call("POST", `/api/v1/work/${slot}/give-back/`, { lease_token: leaseToken }, { keepalive: true }),
-  submit: (slot, body) => call("POST", `/api/v1/work/${slot}/submit/`, body),
+  submit: ({ slot, item_key }, body) => call("POST", `/api/v1/work/${slot}/submit/`, { item_key, ...body }),
   skip: (slot, body) => call("POST", `/api/v1/work/${slot}/skip/`, body),
 };
 

@@ -30,7 +30,7 @@ export class Session {
       signal,
       read: readDraft,
       save: (content, options) =>
-        this.ask(api.saveDraft(work.slot, { ...content, active_seconds: this.clock.seconds }, options)),
+        this.ask(api.saveDraft(work, { ...content, active_seconds: this.clock.seconds }, options)),
       savedAt: work.draft_saved_at,
       onState: (state, autosave) => {
         this.showSaved(state, autosave);
@@ -234,7 +234,7 @@ export class Session {
       active_seconds: this.clock.seconds,
     };
     try {
-      const done = await this.ask(api.submit(this.work.slot, body));
+      const done = await this.ask(api.submit(this.work, body));
       drop(this.user, this.work.item_key);
       this.clock.forget();
       this.stop();
