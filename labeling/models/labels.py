@@ -31,7 +31,8 @@ def retracted_index(name: str) -> models.Index:
 class Label(models.Model):
     """The columns that every submitted label has. `client_key` makes a repeated submit find its first result."""
 
-    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="+")
+    # No index of its own: the one by which labels are exported begins with it.
+    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="+", db_index=False)
     author = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     guideline = models.ForeignKey(Guideline, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
     note = models.TextField(blank=True)
@@ -169,9 +170,10 @@ class Ranking(Label):
 class Comparison(models.Model):
     """One strict preference of a ranking: this person set `chosen` above `rejected` for this prompt."""
 
-    ranking = models.ForeignKey(Ranking, on_delete=models.CASCADE, related_name="comparisons")
+    # Neither has an index of its own: those of the constraint and of the export begin with them.
+    ranking = models.ForeignKey(Ranking, on_delete=models.CASCADE, related_name="comparisons", db_index=False)
     # Copies of the ranking's columns, so that an export is one walk along one index; `retraction` alone may change.
-    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="comparisons")
+    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="comparisons", db_index=False)
     prompt = models.ForeignKey(Prompt, on_delete=models.PROTECT, related_name="comparisons")
     chosen = models.ForeignKey(Completion, on_delete=models.PROTECT, related_name="+")
     rejected = models.ForeignKey(Completion, on_delete=models.PROTECT, related_name="+")

@@ -273,7 +273,7 @@ class Slot(models.Model):
 class Draft(models.Model):
     """What a person has typed for an item so far. Outlives the lease: nothing typed is lost."""
 
-    item = models.ForeignKey(Item, on_delete=models.CASCADE, related_name="drafts")
+    item = models.ForeignKey(Item, on_delete=models.CASCADE, related_name="drafts", db_index=False)
     author = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="drafts")
     content = models.JSONField()
     saved_at = models.DateTimeField(db_default=Now())
