@@ -8,7 +8,7 @@ import { Order } from "./order.js";
 import { RankForm } from "./rank-form.js";
 import { foldSameBeginning } from "./same-beginning.js";
 import { Session } from "./session.js";
-import { t } from "./strings.js";
+import { listed, t } from "./strings.js";
 
 export function start(page, work, desk) {
   const find = (selector) => page.querySelector(selector);
@@ -89,14 +89,14 @@ export function start(page, work, desk) {
   function missing() {
     const free = order.missing();
     if (!free.length) return form.missing();
-    const text = form.strength ? t("strength_missing") : t("still_to_place", { letters: free.join(", ") });
+    const text = form.strength ? t("strength_missing") : t("still_to_place", { letters: listed(free) });
     return [{ text, go: () => select(free[0], { focus: true }) }, ...form.missing()];
   }
 
   function summary() {
     if (form.strength) return form.chosen();
     const bad = order.unacceptable();
-    const parts = [order.toString(), bad.length ? t("unacceptable_are", { letters: bad.join(", ") }) : ""];
+    const parts = [order.toString(), bad.length ? t("unacceptable_are", { letters: listed(bad) }) : ""];
     return t("ready", { order: parts.filter(Boolean).join(" · ") });
   }
 
@@ -120,8 +120,8 @@ export function start(page, work, desk) {
 
   function saidOf(letter) {
     const ties = order.in(order.zoneOf(letter)).filter((other) => other !== letter);
-    const said = `${letter}: ${placeName(order.zoneOf(letter))}`;
-    return ties.length && order.zoneOf(letter) !== "" ? t("said_tie", { said, letters: ties.join(", ") }) : said;
+    const said = t("labelled", { label: letter, text: placeName(order.zoneOf(letter)) });
+    return ties.length && order.zoneOf(letter) !== "" ? t("said_tie", { said, letters: listed(ties) }) : said;
   }
 
   function select(letter, { focus = false } = {}) {

@@ -7,6 +7,9 @@ export function t(key, values = {}) {
   return text.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
 }
 
+// Letters, labels: parts of a list inside a sentence.
+export const listed = (parts) => parts.join(t("list_separator"));
+
 const rules = new Intl.PluralRules(document.documentElement.lang || undefined);
 
 // "words_one" is used where the language wants it and the template has it.

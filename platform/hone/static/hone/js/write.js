@@ -128,7 +128,7 @@ export function start(page, work, desk) {
       if (editor) {
         const link = document.createElement("a");
         link.href = `#${editor.area.id}`;
-        link.textContent = `${editor.find("label").textContent}: ${text}`;
+        link.textContent = t("labelled", { label: editor.find("label").textContent, text });
         link.addEventListener("click", (event) => { event.preventDefault(); editor.focus(); });
         item.append(link);
       } else {
