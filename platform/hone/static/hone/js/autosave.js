@@ -93,23 +93,25 @@ export class Autosave {
       this.plan(WAIT);
       return true;
     } catch (error) {
-      this.failures += 1;
       if (error instanceof ApiError && error.status === 400) {
         // Too large, or submitted already: the same again would be refused again, so the next change asks anew.
+        this.failures = 0;
         this.why = Object.values(error.errors ?? {}).flat()[0] ?? error.message;
         this.set("refused");
         return false;
       }
+      this.failures += 1;
       this.set(error instanceof Offline ? "offline" : "failed");
       this.plan(RETRY[Math.min(this.failures, RETRY.length) - 1]);
       return false;
     }
   }
 
-  // The last words cannot go along when the page goes now: no server, too large, or an older write still under way.
+  // The last words cannot go along when the page goes now: no server, refused or too large, or an older write still
+  // under way.
   wouldLose() {
     if (this.stopped || !this.dirty()) return false;
-    return Boolean(this.failures || this.held || !this.isSmall() || (this.running && this.sent !== this.text()));
+    return Boolean(this.failures || this.state === "refused" || this.held || !this.isSmall() || (this.running && this.sent !== this.text()));
   }
 
   isSmall() { return new Blob([this.text()]).size < KEEPALIVE_BYTES; }

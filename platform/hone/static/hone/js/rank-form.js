@@ -78,7 +78,7 @@ export class RankForm {
       before = this.reason.value;
       this.act(state, () => state.edits.push(from));
     });
-    this.reason.addEventListener("keydown", (event) => { if (event.key === "Escape") this.reason.blur(); });
+    this.reason.addEventListener("keydown", (event) => { if (event.key === "Escape" && !event.isComposing) this.reason.blur(); });
   }
 
   rate(letter, key, value) {

@@ -7,6 +7,7 @@ import { keys } from "./keys.js";
 import { Order } from "./order.js";
 import { RankForm } from "./rank-form.js";
 import { foldSameBeginning } from "./same-beginning.js";
+import { scrollsSideways } from "./scrollers.js";
 import { Session } from "./session.js";
 import { listed, t } from "./strings.js";
 
@@ -234,7 +235,7 @@ export function start(page, work, desk) {
   if (note.value) { noteRow.hidden = false; noteButton.setAttribute("aria-expanded", "true"); }
   noteButton.addEventListener("click", () => toggleNote());
   note.addEventListener("input", () => session.changed());
-  note.addEventListener("keydown", (event) => { if (event.key === "Escape") { toggleNote(false); noteButton.focus(); } });
+  note.addEventListener("keydown", (event) => { if (event.key === "Escape" && !event.isComposing) { toggleNote(false); noteButton.focus(); } });
 
   const showDiff = diffDialog(page, work.answers);
   const bodies = letters.map((letter) => cards[letter].querySelector(".answer-body"));
@@ -255,9 +256,13 @@ export function start(page, work, desk) {
 
   keys((event, command, key) => {
     if (command) {
-      if (key === "Enter") { event.preventDefault(); submit(); }
+      if (key !== "Enter") return;
+      event.preventDefault();
+      // Held down it would submit the next item too.
+      if (!event.repeat) submit();
       return;
     }
+    if (key.startsWith("Arrow") && scrollsSideways(event.target)) return;
     if (form.key(event, key, selected)) { event.preventDefault(); return; }
     const letter = key.toUpperCase();
     const at = letters.indexOf(selected);

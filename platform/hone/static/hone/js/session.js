@@ -6,8 +6,9 @@ import { newKey } from "./client-key.js";
 import { Clock } from "./clock.js";
 import { drop, keep, kept } from "./kept.js";
 import { Lease } from "./lease.js";
+import { savedLine } from "./saved.js";
 import { t } from "./strings.js";
-import { showTrouble, troubleOf } from "./trouble.js";
+import { bare, firstSentence, showTrouble, troubleOf, whyOf } from "./trouble.js";
 
 export class Session {
   // `restore`, where the page has it, takes a draft's content back into its fields.
@@ -26,6 +27,7 @@ export class Session {
     this.clock = new Clock({ seconds: Number(work.draft?.active_seconds) || 0, key: `${this.user}:${work.slot}`, root, signal });
     this.clock.onTick = () => { this.find("clock").textContent = this.clock.text(); };
     this.clock.onTick();
+    const showSaved = savedLine(root);
     this.autosave = new Autosave({
       signal,
       read: readDraft,
@@ -33,7 +35,7 @@ export class Session {
         this.ask(api.saveDraft(work.slot, { ...content, active_seconds: this.clock.seconds }, options)),
       savedAt: work.draft_saved_at,
       onState: (state, autosave) => {
-        this.showSaved(state, autosave);
+        showSaved(state, autosave);
         this.keepHere(state);
       },
     });
@@ -113,24 +115,14 @@ export class Session {
     }
   }
 
-  showSaved(state, autosave) {
-    const place = this.find("saved");
-    place.dataset.state = state;
-    if (state === "saved") {
-      const [unit, count] = autosave.ago();
-      place.textContent = t("saved", { ago: t(unit, { n: count }) });
-    } else {
-      place.textContent = state === "clean" ? "" : t(`save_${state}`, { why: autosave.why });
-    }
-    // Read out when the state turns, not each time the seconds change.
-    if (state !== this.saidState && ["saved", "offline", "failed", "refused"].includes(state)) {
-      this.find("saved-said").textContent = place.textContent;
-      this.saidState = state;
-    }
+  // Over an open dialog nobody sees what the page says, nor can the focus go to it. Laid aside, it has none.
+  closeDialogs() {
+    if (!this.root.isConnected) return;
+    for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
   }
 
   async leaseLost() {
-    this.root.querySelector("#skip-dialog").close();
+    this.closeDialogs();
     this.setBusy(true);
     this.autosave.start();
     this.find("lost-kept").hidden = !(await this.autosave.flush());
@@ -225,23 +217,25 @@ export class Session {
       this.failed(t("why_lost"), () => this.find("retake").focus());
       return;
     }
-    const answer = this.readBody();
+    const judgement = this.readBody();
     const body = {
       lease_token: this.lease.token,
-      client_key: this.keyFor(answer),
+      client_key: this.keyFor(judgement),
       may_take_back: true,
-      ...answer,
+      ...judgement,
       active_seconds: this.clock.seconds,
     };
+    let answer;
     try {
-      const done = await this.ask(api.submit(this.work.slot, body));
-      drop(this.user, this.work.item_key);
-      this.clock.forget();
-      this.stop();
-      this.desk.done(this, { answer: done, key: body.client_key });
+      answer = await this.ask(api.submit(this.work.slot, body));
     } catch (error) {
       this.submitFailed(error);
+      return;
     }
+    drop(this.user, this.work.item_key);
+    this.clock.forget();
+    this.stop();
+    this.desk.done(this, { answer, key: body.client_key });
   }
 
   failed(why, show) { this.desk.failed(this, { why, show }); }
@@ -271,6 +265,7 @@ export class Session {
     this.closed = true;
     drop(this.user, this.work.item_key);
     this.lease.stop();
+    this.closeDialogs();
     this.setBusy(false);
     this.find("already").hidden = false;
     this.failed(t("why_already"), () => this.find("already").querySelector("button").focus());
@@ -324,18 +319,4 @@ export class Session {
 // What an item's page is made of: a lease that is taken anew may come with another guideline or form.
 function shownAs(work) {
   return JSON.stringify([work?.slot, work?.guideline?.number, work?.form]);
-}
-
-// The server's sentences end with a stop; inside one of ours they go on.
-function bare(sentence) {
-  return sentence.trim().replace(/[.。]$/, "");
-}
-
-function whyOf(error) {
-  const trouble = troubleOf(error);
-  return trouble ? t(`why_${trouble}`) : bare(firstSentence(error.errors) || error.message);
-}
-
-function firstSentence(errors) {
-  return errors ? Object.values(errors).flat()[0] : "";
 }

@@ -3,7 +3,10 @@
 const bag = document.getElementById("strings")?.dataset ?? {};
 
 export function t(key, values = {}) {
-  const text = bag[key] ?? key;
+  return fill(bag[key] ?? key, values);
+}
+
+export function fill(text, values) {
   return text.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
 }
 

@@ -158,6 +158,7 @@ export function start(page, work, desk) {
     if (found.length) return;
     asking = true;
     const first = await checks.firstBlock().finally(() => { asking = false; });
+    if (desk.current?.session !== session) return; // another item is in hand by now
     if (first) first.editor.focusFinding(first.block);
     else session.submit();
   }
@@ -204,7 +205,8 @@ export function start(page, work, desk) {
   submitButton.addEventListener("click", submit);
 
   keys((event, command, key) => {
-    if (command && key === "Enter") { event.preventDefault(); submit(); }
+    // Held down it would submit the next item too.
+    if (command && key === "Enter") { event.preventDefault(); if (!event.repeat) submit(); }
     else if (command && !event.shiftKey && key === "s") { event.preventDefault(); session.autosave.flush(); }
     else if (!command && key === "?") { event.preventDefault(); document.getElementById("keys-dialog").showModal(); }
   }, { root: page, signal: session.signal });
