@@ -37,6 +37,7 @@ export class Autosave {
   rest() {
     clearTimeout(this.timer);
     this.failures = 0;
+    this.refused = false;
     this.set(this.savedAt ? "saved" : "clean");
   }
 
@@ -88,6 +89,7 @@ export class Autosave {
       this.saved = this.sent;
       this.savedAt = answer?.saved_at ? new Date(answer.saved_at) : new Date();
       this.failures = 0;
+      this.refused = false;
       if (!this.dirty()) { this.rest(); return true; }
       this.set("changed");
       this.plan(WAIT);
@@ -96,6 +98,7 @@ export class Autosave {
       if (error instanceof ApiError && error.status === 400) {
         // Too large, or submitted already: the same again would be refused again, so the next change asks anew.
         this.failures = 0;
+        this.refused = true;
         this.why = Object.values(error.errors ?? {}).flat()[0] ?? error.message;
         this.set("refused");
         return false;
@@ -111,7 +114,7 @@ export class Autosave {
   // under way.
   wouldLose() {
     if (this.stopped || !this.dirty()) return false;
-    return Boolean(this.failures || this.state === "refused" || this.held || !this.isSmall() || (this.running && this.sent !== this.text()));
+    return Boolean(this.failures || this.refused || this.held || !this.isSmall() || (this.running && this.sent !== this.text()));
   }
 
   isSmall() { return new Blob([this.text()]).size < KEEPALIVE_BYTES; }

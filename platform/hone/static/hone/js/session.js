@@ -4,9 +4,10 @@ import { ApiError, Offline, work as api } from "./api.js";
 import { Autosave } from "./autosave.js";
 import { newKey } from "./client-key.js";
 import { Clock } from "./clock.js";
-import { drop, keep, kept } from "./kept.js";
+import { Keeping } from "./keeping.js";
 import { Lease } from "./lease.js";
 import { savedLine } from "./saved.js";
+import { bindSkip } from "./skip.js";
 import { t } from "./strings.js";
 import { bare, firstSentence, showTrouble, troubleOf, whyOf } from "./trouble.js";
 
@@ -16,15 +17,14 @@ export class Session {
     Object.assign(this, { root, work, desk, isNearlyDone });
     this.life = new AbortController();
     const { signal } = this.life;
-    this.readDraft = readDraft;
-    this.restore = restore;
-    this.user = document.querySelector('meta[name="user"]')?.content ?? "";
+    const user = document.querySelector('meta[name="user"]')?.content ?? "";
     this.readBody = readBody;
     this.onErrors = onErrors;
     this.busy = false;
     this.closed = false;
     this.begun = false;
-    this.clock = new Clock({ seconds: Number(work.draft?.active_seconds) || 0, key: `${this.user}:${work.slot}`, root, signal });
+    this.keeping = new Keeping({ user, work, read: readDraft, restore });
+    this.clock = new Clock({ seconds: Number(work.draft?.active_seconds) || 0, key: `${user}:${work.slot}`, root, signal });
     this.clock.onTick = () => { this.find("clock").textContent = this.clock.text(); };
     this.clock.onTick();
     const showSaved = savedLine(root);
@@ -36,10 +36,10 @@ export class Session {
       savedAt: work.draft_saved_at,
       onState: (state, autosave) => {
         showSaved(state, autosave);
-        this.keepHere(state);
+        this.keeping.follow(state);
       },
     });
-    if (restore) this.offerKept();
+    this.keeping.offer({ find: (name) => this.find(name), changed: () => this.changed() });
     this.lease = new Lease({
       signal,
       token: work.lease_token,
@@ -47,7 +47,7 @@ export class Session {
       renew: (token) => this.ask(api.renew(work.slot, token)),
       onLost: (code) => (code === "already_submitted" ? this.already() : this.leaseLost()),
     });
-    this.bindSkip();
+    bindSkip(this);
     this.find("retake").addEventListener("click", () => this.retake());
     for (const button of root.querySelectorAll("[data-next-item]")) button.addEventListener("click", () => this.next());
   }
@@ -65,41 +65,10 @@ export class Session {
     this.begun = true;
     this.autosave.changed();
     this.look();
-    if (this.autosave.failures) this.keepHere("failed");
+    if (this.autosave.failures) this.keeping.follow("failed");
   }
 
   look() { if (this.isNearlyDone()) this.desk.lookAhead(this); }
-
-  // Only what the network refused lies in the browser; a refusal by the server itself (400) is no reason.
-  keepHere(state) {
-    if (!this.restore) return;
-    if (state === "offline" || state === "failed") {
-      this.mayDrop = true;
-      keep(this.user, this.work.item_key, this.readDraft());
-    }
-    if (state === "saved" && this.mayDrop) drop(this.user, this.work.item_key);
-  }
-
-  // A text of this browser that the server never got. Nothing is taken over without being asked for.
-  offerKept() {
-    const found = kept(this.user, this.work.item_key);
-    if (!found) return;
-    if (JSON.stringify(found.content) === JSON.stringify(this.readDraft())) { drop(this.user, this.work.item_key); return; }
-    const saved = this.work.draft_saved_at ? Date.parse(this.work.draft_saved_at) : 0;
-    const when = new Date(found.at).toLocaleString(document.documentElement.lang || undefined, { dateStyle: "medium", timeStyle: "short" });
-    this.find("kept-text").textContent = t(found.at >= saved ? "kept_newer" : "kept_older", { when });
-    this.find("kept").hidden = false;
-    const settle = (act) => () => {
-      this.find("kept").hidden = true;
-      act();
-    };
-    this.find("kept-use").addEventListener("click", settle(() => {
-      this.mayDrop = true;
-      this.restore(found.content);
-      this.changed();
-    }));
-    this.find("kept-discard").addEventListener("click", settle(() => drop(this.user, this.work.item_key)));
-  }
 
   // Any answer takes the notice of a trouble away, a refusal too; nothing else does.
   async ask(request) {
@@ -232,7 +201,7 @@ export class Session {
       this.submitFailed(error);
       return;
     }
-    drop(this.user, this.work.item_key);
+    this.keeping.drop();
     this.clock.forget();
     this.stop();
     this.desk.done(this, { answer, key: body.client_key });
@@ -263,40 +232,12 @@ export class Session {
   // Another tab was first, or an earlier send of this one: nothing here can be sent any more.
   already() {
     this.closed = true;
-    drop(this.user, this.work.item_key);
+    this.keeping.drop();
     this.lease.stop();
     this.closeDialogs();
     this.setBusy(false);
     this.find("already").hidden = false;
     this.failed(t("why_already"), () => this.find("already").querySelector("button").focus());
-  }
-
-  bindSkip() {
-    const dialog = this.root.querySelector("#skip-dialog");
-    this.find("skip").addEventListener("click", () => { if (this.canAct) dialog.showModal(); });
-    dialog.querySelector("form").addEventListener("submit", (event) => {
-      event.preventDefault();
-      this.skip(dialog, new FormData(event.target));
-    });
-  }
-
-  async skip(dialog, form) {
-    if (!this.canAct) return;
-    this.setBusy(true);
-    this.find("failure").hidden = true;
-    await Promise.all([this.autosave.flush(), this.lease.pause()]);
-    if (this.lease.lost) return;
-    const body = { lease_token: this.lease.token, reason: form.get("reason") || "", note: form.get("note") || "" };
-    try {
-      await this.ask(api.skip(this.work.slot, body));
-      this.leave();
-    } catch (error) {
-      dialog.close();
-      this.setBusy(false);
-      this.lease.unpause();
-      if (error instanceof ApiError && error.status === 409) this.lease.lose();
-      else this.fail(error, "not_skipped");
-    }
   }
 
   fail(error, sentence) {
