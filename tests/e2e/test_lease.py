@@ -207,11 +207,13 @@ def test_a_submit_whose_answer_was_lost_makes_one_row(
     open_page: OpenPage, project: Project, contractor: User, problems: Problems
 ) -> None:
     factories.make_batch(project, "write")
-    page, _slot = write_on_the_last(open_page, contractor)
+    page = open_page(contractor)
+    page.clock.install()
+    page.goto("/p/alpha/write/")
+    page.get_by_label("Response").fill(TEXT)
     lose_the_answer_of_a_submit(page, problems)
     drafts: list[str] = []
     page.on("request", lambda request: drafts.append(request.url) if request.url.endswith("/draft/") else None)
-    page.clock.install()
     page.evaluate("dispatchEvent(new Event('online'))")  # would save the draft, were it one
     page.clock.run_for(2000)  # longer than a change waits
     page.get_by_role("button", name="Submit").click()

@@ -152,6 +152,7 @@ def test_without_rules_nothing_is_asked(open_page: OpenPage, project: Project, c
     page = writing_page(open_page, project, contractor, factories.make_prompt(project, RICE))
     page.on("request", lambda request: asked.append(request.url))
     page.clock.install()
+    page.reload()
     page.get_by_label("Response").fill("jane@acme.com")
     page.clock.run_for(2000)  # longer than a change waits
     page.keyboard.press("Control+Enter")
