@@ -44,7 +44,7 @@ export function drawer(id) {
     const panel = panelOf(id);
     if (event.key !== "Escape" || event.defaultPrevented || event.isComposing || !panel || !isOpen(panel)) return;
     // One Esc, one thing: a field elsewhere has its own, and a search is emptied first.
-    const field = event.target.closest?.("input, textarea, select");
+    const field = event.target.closest("input, textarea, select");
     if ((field && (field.value || !panel.contains(field))) || document.querySelector("dialog[open]")) return;
     set(panel, false);
   });
