@@ -5,6 +5,7 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
+from hone.lists import listed
 from labeling.ranking_forms import Form, plain
 
 REASON_CHARS = 2000
@@ -47,7 +48,7 @@ def _check_ties(form: Form, index_of: dict[str, int], tiers: list[list[int]]) ->
     tied = next((tier for tier in tiers if len(tier) > 1), None)
     if tied and not form["ties"]:
         letters = sorted(letter for letter, index in index_of.items() if index in tied)
-        raise AnswerError("tiers", _("This project takes no ties: part %(letters)s.") % {"letters": ", ".join(letters)})
+        raise AnswerError("tiers", _("This project takes no ties: part %(letters)s.") % {"letters": listed(letters)})
 
 
 def _by_letter(field: str, index_of: dict[str, int], value: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from django.utils.translation import gettext as _
 from hone import prepared
 from hone.accounts.models import Project, User
 from hone.audit.models import event, record
+from hone.lists import listed
 from labeling import checks, comparisons, item_keys, ranking_answers, statements, verdicts
 from labeling.assignment import LeaseLost, give_back, lock_held, lock_person, move_up
 from labeling.checks import duplicates
@@ -311,7 +312,7 @@ def _placed(*, shown: list[int], answer: dict[str, Any]) -> tuple[list[list[int]
         raise Invalid(tiers=_("Answer %(letter)s is placed twice.") % {"letter": twice[0]})
     missing = [letter for letter in index_of if letter not in letters]
     if missing:
-        raise Invalid(tiers=_("Not placed yet: %(letters)s.") % {"letters": ", ".join(missing)})
+        raise Invalid(tiers=_("Not placed yet: %(letters)s.") % {"letters": listed(missing)})
     # Inside a tier the order says nothing, so it is stored sorted.
     placed = [sorted(index_of[letter] for letter in tier) for tier in tiers if tier]
     return placed, sorted(index_of[letter] for letter in unacceptable)

@@ -143,3 +143,18 @@ def test_a_draft_that_the_server_refuses_says_why(page: Page, problems: Problems
     expect(page.locator(".saved")).to_have_text(re.compile("Not saved: The draft is too large"))
     response(page).fill("")
     expect(page.locator(".saved")).to_have_text("")
+
+
+def test_leaving_asks_while_the_server_refuses_the_draft(page: Page, problems: Problems) -> None:
+    problems.expect("400 (Bad Request)", "dialog: beforeunload")
+    page.route("**/draft/", lambda route: route.fulfill(status=400, json={"errors": {"content": ["No."]}}))
+    response(page).click()
+    response(page).fill("Refused")
+    page.keyboard.press("Control+s")
+    expect(page.locator(".saved")).to_have_text("Not saved: No.")
+    # The server answered: nothing is kept in the browser as what the network refused is.
+    response(page).fill("Refused again")
+    assert page.evaluate("Object.keys(localStorage).filter((key) => key.startsWith('hone-kept:'))") == []
+    page.evaluate("() => { setTimeout(() => location.assign('/')) }")
+    page.clock.run_for(100)
+    eventually(page, lambda: any("beforeunload" in text for text in problems.found))

@@ -207,16 +207,18 @@ def test_a_submit_whose_answer_was_lost_makes_one_row(
     open_page: OpenPage, project: Project, contractor: User, problems: Problems
 ) -> None:
     factories.make_batch(project, "write")
-    page, _slot = write_on_the_last(open_page, contractor)
+    page = open_page(contractor)
+    page.clock.install()
+    page.goto("/p/alpha/write/")
+    page.get_by_label("Response").fill(TEXT)
     lose_the_answer_of_a_submit(page, problems)
     drafts: list[str] = []
     page.on("request", lambda request: drafts.append(request.url) if request.url.endswith("/draft/") else None)
     page.evaluate("dispatchEvent(new Event('online'))")  # would save the draft, were it one
-    page.wait_for_timeout(1000)  # longer than a change waits
-    assert not drafts
+    page.clock.run_for(2000)  # longer than a change waits
     page.get_by_role("button", name="Submit").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Nothing to write right now")
-    assert Demonstration.objects.count() == 1
+    assert not drafts and Demonstration.objects.count() == 1
 
 
 def lose_the_answer_of_a_submit(page: Page, problems: Problems) -> None:
@@ -249,6 +251,51 @@ def test_another_text_after_a_lost_answer_is_said_not_to_count(
     expect(page.get_by_role("button", name="Submit")).to_be_disabled()
     expect(page.get_by_role("button", name="Skip")).to_be_disabled()
     assert Demonstration.objects.get().messages[-1]["content"] == TEXT
+
+
+@pytest.mark.parametrize("how", ["cut off", "never comes"])
+def test_a_submit_without_a_whole_answer_is_sent_again_and_makes_one_row(
+    open_page: OpenPage, project: Project, contractor: User, problems: Problems, how: str
+) -> None:
+    factories.make_batch(project, "write")
+    page = open_page(contractor)
+    if how == "never comes":
+        page.add_init_script("AbortSignal.timeout = ((of) => () => of.call(AbortSignal, 300))(AbortSignal.timeout)")
+    page.goto("/p/alpha/write/")
+    page.get_by_label("Response").fill(TEXT)
+    expect_saved(page)
+    done: list[int] = []
+
+    def spoil(route: Route) -> None:
+        answer = route.fetch()
+        done.append(answer.status)
+        if how == "cut off":
+            route.fulfill(status=answer.status, body=answer.body()[:9])
+
+    problems.expect("ERR_ABORTED", CONFLICT)
+    page.route("**/submit/", spoil, times=1)
+    page.get_by_role("button", name="Submit").click()
+    expect(page.get_by_role("alert").filter(has_text=UNKNOWN)).to_be_visible()
+    assert done == [201]
+    page.get_by_role("button", name="Submit").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Nothing to write right now")
+    assert Demonstration.objects.count() == 1
+
+
+@pytest.mark.parametrize("key", ["j", "v", "?"])
+def test_a_lost_lease_is_said_over_an_open_dialog_too(
+    open_page: OpenPage, project: Project, contractor: User, reviewer: User, problems: Problems, key: str
+) -> None:
+    factories.make_batch(project)
+    page = open_page(contractor)
+    page.goto("/p/alpha/rank/")
+    page.keyboard.press(key)
+    expect(page.locator("dialog[open]")).to_have_count(1)
+    lose(Slot.objects.get(), to=reviewer)
+    problems.expect(CONFLICT)
+    page.evaluate("dispatchEvent(new Event('online'))")
+    expect(page.get_by_role("button", name="Take it up again")).to_be_focused()
+    expect(page.locator("dialog[open]")).to_have_count(0)
 
 
 def test_after_a_lost_answer_the_ended_lease_is_no_news(

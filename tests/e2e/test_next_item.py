@@ -13,7 +13,7 @@ from hone.accounts.models import Project, User
 from labeling.models import Demonstration, Draft, Ranking, Slot
 from tests import factories
 from tests.e2e.conftest import Problems
-from tests.e2e.steps import OpenPage, eventually, expect_order, expect_saved
+from tests.e2e.steps import OpenPage, chip, eventually, expect_order, expect_saved, middle, zone
 
 pytestmark = pytest.mark.browser
 
@@ -52,8 +52,8 @@ def has_it(page: Page) -> Iterator[None]:
     """Until the page holds the item that it asks for: row and answer are there before its script has read them."""
     with page.expect_response("**/ahead/") as answer:
         yield
-    answer.value.finished()
-    page.evaluate("() => new Promise((done) => { setTimeout(done, 100); })")
+    if answer.value.status == 200:
+        expect(page.locator("body")).to_have_attribute("data-next-ready", "")
 
 
 def rank(page: Page, keys: tuple[str, ...] = ORDER) -> None:
@@ -273,6 +273,92 @@ def test_a_refused_taking_back_says_why_and_changes_nothing(page: Page, contract
     expect_item(page, following)
     expect(offer(page)).to_be_hidden()
     assert Ranking.objects.count() == 1
+
+
+def test_offline_the_offer_stays_and_takes_back_once_the_server_answers(
+    page: Page, contractor: User, problems: Problems
+) -> None:
+    first = in_hand(contractor)
+    rank(page)
+    following = ahead(page)
+    page.keyboard.press("Control+Enter")
+    expect(offer(page)).to_be_visible()
+    problems.expect(OFFLINE)
+    page.context.set_offline(True)
+    page.keyboard.press("u")
+    expect(page.locator(".toast")).to_have_text("Not taken back: the server cannot be reached")
+    expect_item(page, following)
+    expect(offer(page)).to_be_visible()
+    page.context.set_offline(False)
+    page.keyboard.press("u")
+    expect_item(page, first)
+    expect_order(page, t1="BD", t2="A", x="C", free="")
+    assert not Ranking.objects.exists() and page.evaluate("performance.getEntriesByType('navigation').length") == 1
+
+
+@pytest.mark.parametrize(("minutes", "asked"), [(1, 0), (10, 1)])
+def test_what_was_fetched_before_a_long_absence_is_fetched_again(
+    page: Page, project: Project, contractor: User, reviewer: User, minutes: int, asked: int
+) -> None:
+    assert 60 < project.lease_seconds / 2 < 600
+    page.clock.install()
+    page.reload()  # its clock counts on one time alone
+    expect_order(page, free="ABCD")
+    rank(page)
+    gone = ahead(page)
+    calls: list[str] = []
+    page.on("request", lambda request: calls.append(request.url) if request.url.endswith("/ahead/") else None)
+    see(page, "hidden")
+    if asked:
+        Slot.objects.filter(pk=gone.pk).update(holder=reviewer, is_ahead=False)  # somebody else has it by now
+    page.clock.set_fixed_time(page.evaluate("Date.now()") / 1000 + minutes * 60)
+    see(page, "visible")
+    if asked:
+        following = ahead(page)
+        assert following.pk != gone.pk
+    else:
+        following = gone
+    expect(page.locator("body")).to_have_attribute("data-next-ready", "")
+    page.keyboard.press("Control+Enter")
+    expect_item(page, following)
+    assert len(calls) == asked
+
+
+def see(page: Page, state: str) -> None:
+    """The tab is hidden, or looked at again."""
+    page.evaluate(
+        """(state) => {
+            Object.defineProperty(document, "visibilityState", { value: state, configurable: true });
+            document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        state,
+    )
+
+
+@pytest.mark.parametrize("key", ["Control+Enter", "Escape"])
+def test_a_letter_in_the_air_falls_when_its_item_goes(page: Page, key: str) -> None:
+    rank(page)
+    page.mouse.move(*middle(chip(page, "A")))
+    page.mouse.down()
+    page.mouse.move(*middle(zone(page, "3")), steps=4)
+    expect(page.locator(".is-held")).to_have_count(1)
+    page.keyboard.press(key)
+    expect(page.locator(".is-held")).to_have_count(0)
+    expect(page.locator("body")).not_to_have_class("is-dragging")
+    page.mouse.up()
+    expect(zone(page, "3").locator("[data-drag]")).to_have_count(0)
+
+
+def test_the_guideline_gives_the_focus_to_the_page_that_is_there_now(page: Page) -> None:
+    page.get_by_role("button", name="Guideline").first.focus()
+    rank(page)
+    page.keyboard.press("g")
+    expect(page.get_by_label("Search the guideline")).to_be_visible()
+    page.keyboard.press("Control+Enter")
+    expect_order(page, free="ABCD")
+    page.get_by_role("button", name="Close the guideline").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Guideline").first).to_be_focused()
 
 
 class TestARefusedSubmit:

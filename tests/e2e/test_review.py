@@ -67,6 +67,7 @@ def test_returned_work_comes_back_first_with_its_comments_and_passes_at_the_seco
     page.keyboard.type("Which rice?")
     expect(page.locator("[data-block] mark")).to_have_text(["90 degrees", "👩‍🍳 rice"])
     expect_saved(page)
+    expect(page.locator("[data-saved-said]")).to_contain_text("Saved")  # and read out
     page.reload()  # nothing is lost
     expect(page.get_by_role("textbox", name="Comment 2")).to_have_value("Which rice?")
     page.get_by_label("General remark").fill("Nearly there")

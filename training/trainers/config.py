@@ -61,6 +61,7 @@ def label_option() -> Any:
         "How far a preference is believed: hard as it was given; soft and weight by the consensus of all people.",
         choices=("hard", "soft", "weight"),
         expert=True,
+        label="Training label",
     )
 
 

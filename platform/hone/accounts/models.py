@@ -6,6 +6,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 from knox.models import AbstractAuthToken
 
 
@@ -144,7 +145,7 @@ class Invitation(models.Model):
     digest = models.CharField(max_length=128, unique=True, editable=False)
     role = models.CharField(_("role"), max_length=20, choices=Membership.Role, default=Membership.Role.CONTRACTOR)
     note = models.CharField(_("note"), max_length=200, blank=True)
-    max_uses = models.PositiveIntegerField(_("people"), default=1)
+    max_uses = models.PositiveIntegerField(pgettext_lazy("how many may join", "people"), default=1)
     uses = models.PositiveIntegerField(default=0)
     expires_at = models.DateTimeField(_("valid until"))
     revoked_at = models.DateTimeField(null=True, blank=True)

@@ -8,8 +8,10 @@ export class ApiError extends Error {
   }
 }
 
-// fetch() itself failed: no network, or the server is down.
+// No whole answer: no network, the server is down, or it took too long.
 export class Offline extends Error {}
+
+const PATIENCE = 30_000;
 
 function csrfToken() {
   const cookie = document.cookie.match(/(?:^|; )csrftoken=([^;]+)/);
@@ -22,6 +24,8 @@ export async function call(method, path, body, { keepalive = false } = {}) {
     response = await fetch(path, {
       method,
       keepalive,
+      // One that outlives its page keeps nobody waiting.
+      signal: keepalive ? undefined : AbortSignal.timeout(PATIENCE),
       credentials: "same-origin",
       headers: { "Content-Type": "application/json", Accept: "application/json", "X-CSRFToken": csrfToken() },
       body: body === undefined ? undefined : JSON.stringify(body),
@@ -30,7 +34,13 @@ export async function call(method, path, body, { keepalive = false } = {}) {
     throw new Offline(error.message);
   }
   if (response.status === 204) return null;
-  const data = await response.json().catch(() => null);
+  let data = null;
+  try {
+    data = await response.json();
+  } catch (error) {
+    // Cut off on the way, or a page of something in between: nobody knows what the server said.
+    if (response.ok) throw new Offline(error.message);
+  }
   if (response.status >= 502 && response.status <= 504) throw new Offline(`HTTP ${response.status}`);
   if (!response.ok) throw new ApiError(response.status, data);
   return data;
@@ -54,6 +64,7 @@ export async function fetchAhead(slot, leaseToken) {
     method: "POST",
     credentials: "same-origin",
     redirect: "manual", // to the log-in page
+    signal: AbortSignal.timeout(PATIENCE),
     headers: { "X-CSRFToken": csrfToken() },
     body: new URLSearchParams({ slot_id: slot, lease_token: leaseToken }),
   });

@@ -37,6 +37,7 @@ export class Autosave {
   rest() {
     clearTimeout(this.timer);
     this.failures = 0;
+    this.refused = false;
     this.set(this.savedAt ? "saved" : "clean");
   }
 
@@ -88,28 +89,32 @@ export class Autosave {
       this.saved = this.sent;
       this.savedAt = answer?.saved_at ? new Date(answer.saved_at) : new Date();
       this.failures = 0;
+      this.refused = false;
       if (!this.dirty()) { this.rest(); return true; }
       this.set("changed");
       this.plan(WAIT);
       return true;
     } catch (error) {
-      this.failures += 1;
       if (error instanceof ApiError && error.status === 400) {
         // Too large, or submitted already: the same again would be refused again, so the next change asks anew.
+        this.failures = 0;
+        this.refused = true;
         this.why = Object.values(error.errors ?? {}).flat()[0] ?? error.message;
         this.set("refused");
         return false;
       }
+      this.failures += 1;
       this.set(error instanceof Offline ? "offline" : "failed");
       this.plan(RETRY[Math.min(this.failures, RETRY.length) - 1]);
       return false;
     }
   }
 
-  // The last words cannot go along when the page goes now: no server, too large, or an older write still under way.
+  // The last words cannot go along when the page goes now: no server, refused or too large, or an older write still
+  // under way.
   wouldLose() {
     if (this.stopped || !this.dirty()) return false;
-    return Boolean(this.failures || this.held || !this.isSmall() || (this.running && this.sent !== this.text()));
+    return Boolean(this.failures || this.refused || this.held || !this.isSmall() || (this.running && this.sent !== this.text()));
   }
 
   isSmall() { return new Blob([this.text()]).size < KEEPALIVE_BYTES; }

@@ -1,5 +1,6 @@
 // The run's curve: one metric over the steps, its held-out values beside it, colours from the tokens.
 import { copyCsv } from "./console-csv.js";
+import { fill } from "./strings.js";
 
 const place = document.getElementById("run-curve");
 const select = document.getElementById("curve-metric");
@@ -141,7 +142,7 @@ function describe(name) {
   const low = by((a, b) => a < b);
   const high = by((a, b) => a > b);
   const values = { name: label(name), last: short(last), step, low: short(low[1]), low_step: low[0], high: short(high[1]), high_step: high[0] };
-  const text = words.summary.replace(/\{(\w+)\}/g, (whole, key) => values[key] ?? whole);
+  const text = fill(words.summary, values);
   canvas.setAttribute("aria-label", text);
   document.getElementById("curve-foot").textContent = text;
 }

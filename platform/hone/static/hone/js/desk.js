@@ -8,7 +8,7 @@ import { guideline } from "./guideline.js";
 import { t } from "./strings.js";
 import { TakeBack } from "./take-back.js";
 import { toast } from "./toast.js";
-import { showTrouble } from "./trouble.js";
+import { showTrouble, troubleOf, whyOf } from "./trouble.js";
 
 // Where nothing was open, it is not asked for at every letter.
 const ASK_AGAIN = 15_000;
@@ -22,7 +22,7 @@ export class Desk {
   // `start(root, work, desk)` brings an item's part of the page to life and gives its session.
   constructor(root, start) {
     this.start = start;
-    this.ahead = null; // what follows the one in hand
+    this.ahead = null;
     this.sending = null; // the session whose submit is under way behind the one in hand
     this.behind = null; // what was not submitted, and how its page says why
     this.submitted = null; // kept while it can be taken back
@@ -32,9 +32,18 @@ export class Desk {
     // Back from another page: this one may show what is submitted already.
     addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
     addEventListener("pagehide", () => this.giveBack());
+    document.addEventListener("visibilitychange", () => this.seen());
     if (root) this.begin({ root, work: workOf(root), session: null });
     this.current?.session.look();
     this.takeBack.goOn();
+  }
+
+  // What follows the one in hand. The page says that it is there: tests have nothing else to wait for.
+  get ahead() { return this.next; }
+
+  set ahead(item) {
+    this.next = item;
+    document.body.toggleAttribute("data-next-ready", Boolean(item));
   }
 
   begin(item) {
@@ -58,6 +67,15 @@ export class Desk {
     root.innerHTML = html; // made by the server from the same template as the page's first item
     bidi(root);
     this.ahead = { root, work: workOf(root), session: null };
+  }
+
+  // Hidden for so long that nothing was renewed, the page may hold an item that went to somebody else.
+  seen() {
+    if (document.visibilityState === "hidden") { this.hiddenAt = Date.now(); return; }
+    const merelyFetched = this.ahead && !this.ahead.session;
+    if (!merelyFetched || Date.now() - this.hiddenAt < this.ahead.work.lease_seconds * 500) return;
+    this.drop();
+    this.current.session.look();
   }
 
   // At the key press, before anything is sent. Says whether there was an item to show.
@@ -158,8 +176,11 @@ export class Desk {
       said.textContent = t("taken_back");
     } catch (error) {
       next?.setBusy(false);
+      const isTrouble = Boolean(troubleOf(error));
+      toast(t("not_taken_back", { why: isTrouble ? whyOf(error) : error.message }), { state: "failed", seconds: 8 });
+      // It may be taken back still once the server answers.
+      if (isTrouble) return false;
       this.forget();
-      toast(t("not_taken_back", { why: error.message }), { state: "failed", seconds: 8 });
     }
     return true;
   }

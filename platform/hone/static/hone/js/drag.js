@@ -33,6 +33,9 @@ export function makeDraggable(root, { onDrop, onTap, signal }) {
 
   root.addEventListener("pointercancel", (event) => { if (held?.id === event.pointerId) drop(); });
   addEventListener("keydown", (event) => { if (event.key === "Escape" && held) drop(); }, { signal });
+  // The page was swapped for the next item while a letter was in the air.
+  document.addEventListener("lostpointercapture", (event) => { if (held?.id === event.pointerId) drop(); }, { signal });
+  signal.addEventListener("abort", () => { if (held) drop(); });
 
   // click also comes from Enter and Space; a second time for the same letter changes nothing.
   root.addEventListener("click", (event) => {

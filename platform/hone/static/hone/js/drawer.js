@@ -12,8 +12,15 @@ function set(panel, open) {
     opener = document.activeElement;
     panel.querySelector("[data-drawer-close]").focus();
   } else if (panel.contains(document.activeElement) || document.activeElement === document.body) {
-    opener?.focus?.();
+    back(panel).focus();
   }
+}
+
+// The page may have been swapped for the next item since it was opened, and its opener with it.
+function back(panel) {
+  if (opener?.isConnected && opener !== document.body) return opener;
+  const button = [...document.querySelectorAll(`[aria-controls="${panel.id}"]`)].find((each) => each.checkVisibility());
+  return button ?? document.querySelector("[data-begin]") ?? document.getElementById("main");
 }
 
 // The buttons of a page that has just appeared say whether their drawer is open.
@@ -35,6 +42,10 @@ export function drawer(id) {
   });
   addEventListener("keydown", (event) => {
     const panel = panelOf(id);
-    if (event.key === "Escape" && panel && isOpen(panel) && !document.querySelector("dialog[open]")) set(panel, false);
+    if (event.key !== "Escape" || event.defaultPrevented || event.isComposing || !panel || !isOpen(panel)) return;
+    // One Esc, one thing: a field elsewhere has its own, and a search is emptied first.
+    const field = event.target.closest("input, textarea, select");
+    if ((field && (field.value || !panel.contains(field))) || document.querySelector("dialog[open]")) return;
+    set(panel, false);
   });
 }

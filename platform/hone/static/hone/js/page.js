@@ -1,5 +1,6 @@
 // What every page has: the theme switch, menus, dialogs by attribute, copy buttons, form guards.
 import { bidi } from "./bidi.js";
+import { guard } from "./guard.js";
 import { dropAll } from "./kept.js";
 import { scrollers } from "./scrollers.js";
 import { localTimes } from "./times.js";
@@ -9,6 +10,7 @@ const root = document.documentElement;
 bidi(document);
 localTimes(document);
 scrollers(document);
+guard(document.querySelector("form[data-guard]"));
 
 // Texts that the network refused stay in the browser until their writer logs out, or somebody else logs in.
 const user = document.querySelector('meta[name="user"]')?.content;
@@ -43,6 +45,12 @@ for (const button of document.querySelectorAll("[data-theme-switch]")) {
   });
 }
 
+// A dialog closes by a press beside it that also begins there, not by one that selects its text to the end.
+let pressed = null;
+document.addEventListener("pointerdown", (event) => {
+  pressed = event.target instanceof HTMLDialogElement && outside(event) ? event.target : null;
+}, { capture: true });
+
 document.addEventListener("click", (event) => {
   for (const menu of document.querySelectorAll("details.menu[open]")) {
     if (!menu.contains(event.target)) menu.open = false;
@@ -53,13 +61,14 @@ document.addEventListener("click", (event) => {
   if (closer) closer.closest("dialog")?.close();
   const copier = event.target.closest("[data-copy]");
   if (copier) copy(copier);
-  if (event.target instanceof HTMLDialogElement && event.target.open && outside(event)) event.target.close();
+  if (event.target === pressed && pressed.open && outside(event)) pressed.close();
 });
 
 document.addEventListener("keydown", (event) => {
-  if (event.key !== "Escape") return;
+  if (event.key !== "Escape" || event.isComposing) return;
   const menu = document.querySelector("details.menu[open]");
   if (!menu) return;
+  event.preventDefault();
   menu.open = false;
   menu.querySelector("summary").focus();
 });

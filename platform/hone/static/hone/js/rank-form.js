@@ -3,7 +3,7 @@
 import { Judgement } from "./judgement.js";
 import { roving } from "./roving.js";
 import { Strength } from "./strength.js";
-import { t } from "./strings.js";
+import { listed, t } from "./strings.js";
 
 const PLAIN = { scales: [], flags: [], strength: false, ties: true, reason: "off" };
 
@@ -78,14 +78,14 @@ export class RankForm {
       before = this.reason.value;
       this.act(state, () => state.edits.push(from));
     });
-    this.reason.addEventListener("keydown", (event) => { if (event.key === "Escape") this.reason.blur(); });
+    this.reason.addEventListener("keydown", (event) => { if (event.key === "Escape" && !event.isComposing) this.reason.blur(); });
   }
 
   rate(letter, key, value) {
     const scale = this.form.scales.find((one) => one.key === key);
     const words = { letter, scale: scale.label, value };
     this.act(
-      this.undoable(this.judgement, `${letter}: ${scale.label}`),
+      this.undoable(this.judgement, t("labelled", { label: letter, text: scale.label })),
       () => { this.judgement.rate(letter, key, value); return true; },
       () => t(key in this.judgement.ratings[letter] ? "said_rated" : "said_unrated", words),
     );
@@ -181,11 +181,11 @@ export class RankForm {
     const found = [];
     if (!this.form.ties && !this.strength) {
       const tied = this.order.tiers().find((tier) => tier.length > 1);
-      if (tied) found.push({ text: t("no_ties", { letters: tied.join(", ") }), go: () => this.cards[tied[1]].focus() });
+      if (tied) found.push({ text: t("no_ties", { letters: listed(tied) }), go: () => this.cards[tied[1]].focus() });
     }
     for (const { scale, letters } of this.judgement.missing()) {
       const go = () => this.cards[letters[0]].querySelector(`[data-scale="${scale.key}"] button`).focus();
-      found.push({ text: t("scale_missing", { scale: scale.label, letters: letters.join(", ") }), go });
+      found.push({ text: t("scale_missing", { scale: scale.label, letters: listed(letters) }), go });
     }
     if (this.form.reason === "required" && !this.reason.value.trim()) {
       found.push({ text: t("reason_missing"), go: () => this.reason.focus() });
@@ -219,7 +219,7 @@ export class RankForm {
       const place = card.querySelector("[data-flags-chosen]");
       if (place) {
         const labels = this.form.flags.filter((flag) => on.includes(flag.key)).map((flag) => flag.label);
-        place.textContent = labels.length ? `${labels.length} · ${labels.join(", ")}` : "";
+        place.textContent = labels.length ? `${labels.length} · ${listed(labels)}` : "";
       }
     }
     for (const button of this.strip?.querySelectorAll("[data-at]") ?? []) {

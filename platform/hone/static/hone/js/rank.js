@@ -7,8 +7,9 @@ import { keys } from "./keys.js";
 import { Order } from "./order.js";
 import { RankForm } from "./rank-form.js";
 import { foldSameBeginning } from "./same-beginning.js";
+import { scrollsSideways } from "./scrollers.js";
 import { Session } from "./session.js";
-import { t } from "./strings.js";
+import { listed, t } from "./strings.js";
 
 export function start(page, work, desk) {
   const find = (selector) => page.querySelector(selector);
@@ -89,14 +90,14 @@ export function start(page, work, desk) {
   function missing() {
     const free = order.missing();
     if (!free.length) return form.missing();
-    const text = form.strength ? t("strength_missing") : t("still_to_place", { letters: free.join(", ") });
+    const text = form.strength ? t("strength_missing") : t("still_to_place", { letters: listed(free) });
     return [{ text, go: () => select(free[0], { focus: true }) }, ...form.missing()];
   }
 
   function summary() {
     if (form.strength) return form.chosen();
     const bad = order.unacceptable();
-    const parts = [order.toString(), bad.length ? t("unacceptable_are", { letters: bad.join(", ") }) : ""];
+    const parts = [order.toString(), bad.length ? t("unacceptable_are", { letters: listed(bad) }) : ""];
     return t("ready", { order: parts.filter(Boolean).join(" · ") });
   }
 
@@ -120,8 +121,8 @@ export function start(page, work, desk) {
 
   function saidOf(letter) {
     const ties = order.in(order.zoneOf(letter)).filter((other) => other !== letter);
-    const said = `${letter}: ${placeName(order.zoneOf(letter))}`;
-    return ties.length && order.zoneOf(letter) !== "" ? t("said_tie", { said, letters: ties.join(", ") }) : said;
+    const said = t("labelled", { label: letter, text: placeName(order.zoneOf(letter)) });
+    return ties.length && order.zoneOf(letter) !== "" ? t("said_tie", { said, letters: listed(ties) }) : said;
   }
 
   function select(letter, { focus = false } = {}) {
@@ -234,7 +235,7 @@ export function start(page, work, desk) {
   if (note.value) { noteRow.hidden = false; noteButton.setAttribute("aria-expanded", "true"); }
   noteButton.addEventListener("click", () => toggleNote());
   note.addEventListener("input", () => session.changed());
-  note.addEventListener("keydown", (event) => { if (event.key === "Escape") { toggleNote(false); noteButton.focus(); } });
+  note.addEventListener("keydown", (event) => { if (event.key === "Escape" && !event.isComposing) { toggleNote(false); noteButton.focus(); } });
 
   const showDiff = diffDialog(page, work.answers);
   const bodies = letters.map((letter) => cards[letter].querySelector(".answer-body"));
@@ -255,9 +256,13 @@ export function start(page, work, desk) {
 
   keys((event, command, key) => {
     if (command) {
-      if (key === "Enter") { event.preventDefault(); submit(); }
+      if (key !== "Enter") return;
+      event.preventDefault();
+      // Held down it would submit the next item too.
+      if (!event.repeat) submit();
       return;
     }
+    if (key.startsWith("Arrow") && scrollsSideways(event.target)) return;
     if (form.key(event, key, selected)) { event.preventDefault(); return; }
     const letter = key.toUpperCase();
     const at = letters.indexOf(selected);

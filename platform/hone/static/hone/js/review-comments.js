@@ -1,5 +1,7 @@
 // A reviewer's comments: made on a selection or on a chosen paragraph, shown beside the text and marked in it.
 // Offsets count code points of the whole text, as the server does; .length would count most emoji twice.
+import { fill } from "./strings.js";
+
 const points = (text) => [...text].length;
 
 export class Comments {
@@ -94,7 +96,7 @@ export class Comments {
     getSelection().removeAllRanges();
     this.choose(at.block);
     const row = this.add(at);
-    this.say(this.page.dataset.added.replace("{n}", this.rows.length));
+    this.say(fill(this.page.dataset.added, { n: this.rows.length }));
     row.area.focus();
     this.onChange();
   }
@@ -108,7 +110,7 @@ export class Comments {
     row.area.setAttribute("aria-describedby", row.error.id);
     box.querySelector("[data-quote]").textContent = this.quote(text, start, end);
     row.area.addEventListener("input", () => { this.fault(row, ""); this.onChange(); });
-    row.area.addEventListener("keydown", (event) => { if (event.key === "Escape") { event.preventDefault(); row.back?.focus(); } });
+    row.area.addEventListener("keydown", (event) => { if (event.key === "Escape" && !event.isComposing) { event.preventDefault(); row.back?.focus(); } });
     box.querySelector("[data-remove]").addEventListener("click", () => this.remove(row));
     this.rows.push(row);
     this.list.append(box);
@@ -134,7 +136,7 @@ export class Comments {
   show() {
     this.page.querySelector("[data-no-comments]").hidden = this.rows.length > 0;
     this.rows.forEach((row, index) => {
-      const name = this.page.dataset.commentOn.replace("{n}", index + 1);
+      const name = fill(this.page.dataset.commentOn, { n: index + 1 });
       row.box.querySelector("[data-name]").textContent = name;
       row.area.setAttribute("aria-label", name);
     });

@@ -6,8 +6,9 @@ import { guideline } from "./guideline.js";
 import { keys } from "./keys.js";
 import { Lease } from "./lease.js";
 import { Comments } from "./review-comments.js";
-import { t } from "./strings.js";
-import { showTrouble, troubleOf } from "./trouble.js";
+import { savedLine } from "./saved.js";
+import { fill } from "./strings.js";
+import { showTrouble, troubleOf, whyOf } from "./trouble.js";
 
 const work = JSON.parse(document.getElementById("work-data").textContent);
 const page = document.querySelector("[data-review-page]");
@@ -29,7 +30,7 @@ const autosave = new Autosave({
   signal,
   read: () => ({ comments: comments.content(), remark: remark.value }),
   save: (content, options) => ask(api.saveDraft(work.review, { lease_token: work.lease_token, content }, options)),
-  onState: showSaved,
+  onState: savedLine(page),
 });
 const lease = new Lease({
   signal,
@@ -53,17 +54,6 @@ async function ask(request) {
     if (error instanceof ApiError && error.status === 409 && !lease.uncertain) end(error.code);
     else if (trouble) lease.soon();
     throw error;
-  }
-}
-
-function showSaved(state, saving) {
-  const place = find("saved");
-  place.dataset.state = state;
-  if (state === "saved") {
-    const [unit, count] = saving.ago();
-    place.textContent = t("saved", { ago: t(unit, { n: count }) });
-  } else {
-    place.textContent = state === "clean" ? "" : t(`save_${state}`, { why: saving.why });
   }
 }
 
@@ -134,9 +124,7 @@ function refused(error) {
     if (row) { comments.fault(row, sentences[0]); row.area.focus(); }
     else if (field === "remark") { faultOfRemark(sentences[0]); remark.focus(); }
   }
-  const trouble = troubleOf(error);
-  const why = trouble ? t(`why_${trouble}`) : (Object.values(errors ?? {}).flat()[0] ?? error.message).trim().replace(/[.。]$/, "");
-  fail(error instanceof Offline ? page.dataset.unknown : page.dataset.failed.replace("{why}", why));
+  fail(error instanceof Offline ? page.dataset.unknown : fill(page.dataset.failed, { why: whyOf(error) }));
 }
 
 function reject() {
@@ -173,14 +161,15 @@ rejecting.querySelector("form").addEventListener("submit", (event) => {
 });
 find("next").addEventListener("click", () => location.assign(location.pathname));
 remark.addEventListener("input", () => { faultOfRemark(""); autosave.changed(); });
-remark.addEventListener("keydown", (event) => { if (event.key === "Escape") (comments.chosen ?? comments.blocks[0])?.focus(); });
+remark.addEventListener("keydown", (event) => { if (event.key === "Escape" && !event.isComposing) (comments.chosen ?? comments.blocks[0])?.focus(); });
 // Back from the next label: this page may show one that is decided.
 addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
 
 drawer("guideline");
 guideline();
 keys((event, command, key) => {
-  if (command || event.shiftKey && key !== "?") return;
+  // A key held down while the next label loads would judge that one unseen.
+  if (event.repeat || command || event.shiftKey && key !== "?") return;
   if (key === "c") comment();
   else if (key === "a") decide("approve");
   else if (key === "r") decide("return");

@@ -7,6 +7,15 @@ export function scrollers(root) {
   for (const box of root.querySelectorAll(".table-wrap:not([tabindex]):not([data-live] *)")) observer.observe(box);
 }
 
+// Whether the focus is in a text's code or table that is wider than its place: the arrows are then its own.
+export function scrollsSideways(target) {
+  const text = target.closest?.(".prose");
+  for (let box = target; text && box !== text; box = box.parentElement) {
+    if (box.scrollWidth > box.clientWidth && ["auto", "scroll"].includes(getComputedStyle(box).overflowX)) return true;
+  }
+  return false;
+}
+
 function reach(box) {
   const isWide = box.scrollWidth > box.clientWidth && !box.querySelector(FOCUSABLE);
   box.toggleAttribute("tabindex", isWide);

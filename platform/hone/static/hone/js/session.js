@@ -4,10 +4,12 @@ import { ApiError, Offline, work as api } from "./api.js";
 import { Autosave } from "./autosave.js";
 import { newKey } from "./client-key.js";
 import { Clock } from "./clock.js";
-import { drop, keep, kept } from "./kept.js";
+import { Keeping } from "./keeping.js";
 import { Lease } from "./lease.js";
+import { savedLine } from "./saved.js";
+import { bindSkip } from "./skip.js";
 import { t } from "./strings.js";
-import { showTrouble, troubleOf } from "./trouble.js";
+import { bare, firstSentence, showTrouble, troubleOf, whyOf } from "./trouble.js";
 
 export class Session {
   // `restore`, where the page has it, takes a draft's content back into its fields.
@@ -15,17 +17,17 @@ export class Session {
     Object.assign(this, { root, work, desk, isNearlyDone });
     this.life = new AbortController();
     const { signal } = this.life;
-    this.readDraft = readDraft;
-    this.restore = restore;
-    this.user = document.querySelector('meta[name="user"]')?.content ?? "";
+    const user = document.querySelector('meta[name="user"]')?.content ?? "";
     this.readBody = readBody;
     this.onErrors = onErrors;
     this.busy = false;
     this.closed = false;
     this.begun = false;
-    this.clock = new Clock({ seconds: Number(work.draft?.active_seconds) || 0, key: `${this.user}:${work.slot}`, root, signal });
+    this.keeping = new Keeping({ user, work, read: readDraft, restore });
+    this.clock = new Clock({ seconds: Number(work.draft?.active_seconds) || 0, key: `${user}:${work.slot}`, root, signal });
     this.clock.onTick = () => { this.find("clock").textContent = this.clock.text(); };
     this.clock.onTick();
+    const showSaved = savedLine(root);
     this.autosave = new Autosave({
       signal,
       read: readDraft,
@@ -33,11 +35,11 @@ export class Session {
         this.ask(api.saveDraft(work, { ...content, active_seconds: this.clock.seconds }, options)),
       savedAt: work.draft_saved_at,
       onState: (state, autosave) => {
-        this.showSaved(state, autosave);
-        this.keepHere(state);
+        showSaved(state, autosave);
+        this.keeping.follow(state);
       },
     });
-    if (restore) this.offerKept();
+    this.keeping.offer({ find: (name) => this.find(name), changed: () => this.changed() });
     this.lease = new Lease({
       signal,
       token: work.lease_token,
@@ -45,7 +47,7 @@ export class Session {
       renew: (token) => this.ask(api.renew(work.slot, token)),
       onLost: (code) => (code === "already_submitted" ? this.already() : this.leaseLost()),
     });
-    this.bindSkip();
+    bindSkip(this);
     this.find("retake").addEventListener("click", () => this.retake());
     for (const button of root.querySelectorAll("[data-next-item]")) button.addEventListener("click", () => this.next());
   }
@@ -63,41 +65,10 @@ export class Session {
     this.begun = true;
     this.autosave.changed();
     this.look();
-    if (this.autosave.failures) this.keepHere("failed");
+    if (this.autosave.failures) this.keeping.follow("failed");
   }
 
   look() { if (this.isNearlyDone()) this.desk.lookAhead(this); }
-
-  // Only what the network refused lies in the browser; a refusal by the server itself (400) is no reason.
-  keepHere(state) {
-    if (!this.restore) return;
-    if (state === "offline" || state === "failed") {
-      this.mayDrop = true;
-      keep(this.user, this.work.item_key, this.readDraft());
-    }
-    if (state === "saved" && this.mayDrop) drop(this.user, this.work.item_key);
-  }
-
-  // A text of this browser that the server never got. Nothing is taken over without being asked for.
-  offerKept() {
-    const found = kept(this.user, this.work.item_key);
-    if (!found) return;
-    if (JSON.stringify(found.content) === JSON.stringify(this.readDraft())) { drop(this.user, this.work.item_key); return; }
-    const saved = this.work.draft_saved_at ? Date.parse(this.work.draft_saved_at) : 0;
-    const when = new Date(found.at).toLocaleString(document.documentElement.lang || undefined, { dateStyle: "medium", timeStyle: "short" });
-    this.find("kept-text").textContent = t(found.at >= saved ? "kept_newer" : "kept_older", { when });
-    this.find("kept").hidden = false;
-    const settle = (act) => () => {
-      this.find("kept").hidden = true;
-      act();
-    };
-    this.find("kept-use").addEventListener("click", settle(() => {
-      this.mayDrop = true;
-      this.restore(found.content);
-      this.changed();
-    }));
-    this.find("kept-discard").addEventListener("click", settle(() => drop(this.user, this.work.item_key)));
-  }
 
   // Any answer takes the notice of a trouble away, a refusal too; nothing else does.
   async ask(request) {
@@ -113,24 +84,14 @@ export class Session {
     }
   }
 
-  showSaved(state, autosave) {
-    const place = this.find("saved");
-    place.dataset.state = state;
-    if (state === "saved") {
-      const [unit, count] = autosave.ago();
-      place.textContent = t("saved", { ago: t(unit, { n: count }) });
-    } else {
-      place.textContent = state === "clean" ? "" : t(`save_${state}`, { why: autosave.why });
-    }
-    // Read out when the state turns, not each time the seconds change.
-    if (state !== this.saidState && ["saved", "offline", "failed", "refused"].includes(state)) {
-      this.find("saved-said").textContent = place.textContent;
-      this.saidState = state;
-    }
+  // Over an open dialog nobody sees what the page says, nor can the focus go to it. Laid aside, it has none.
+  closeDialogs() {
+    if (!this.root.isConnected) return;
+    for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
   }
 
   async leaseLost() {
-    this.root.querySelector("#skip-dialog").close();
+    this.closeDialogs();
     this.setBusy(true);
     this.autosave.start();
     this.find("lost-kept").hidden = !(await this.autosave.flush());
@@ -225,23 +186,25 @@ export class Session {
       this.failed(t("why_lost"), () => this.find("retake").focus());
       return;
     }
-    const answer = this.readBody();
+    const judgement = this.readBody();
     const body = {
       lease_token: this.lease.token,
-      client_key: this.keyFor(answer),
+      client_key: this.keyFor(judgement),
       may_take_back: true,
-      ...answer,
+      ...judgement,
       active_seconds: this.clock.seconds,
     };
+    let answer;
     try {
-      const done = await this.ask(api.submit(this.work, body));
-      drop(this.user, this.work.item_key);
-      this.clock.forget();
-      this.stop();
-      this.desk.done(this, { answer: done, key: body.client_key });
+      answer = await this.ask(api.submit(this.work, body));
     } catch (error) {
       this.submitFailed(error);
+      return;
     }
+    this.keeping.drop();
+    this.clock.forget();
+    this.stop();
+    this.desk.done(this, { answer, key: body.client_key });
   }
 
   failed(why, show) { this.desk.failed(this, { why, show }); }
@@ -269,39 +232,12 @@ export class Session {
   // Another tab was first, or an earlier send of this one: nothing here can be sent any more.
   already() {
     this.closed = true;
-    drop(this.user, this.work.item_key);
+    this.keeping.drop();
     this.lease.stop();
+    this.closeDialogs();
     this.setBusy(false);
     this.find("already").hidden = false;
     this.failed(t("why_already"), () => this.find("already").querySelector("button").focus());
-  }
-
-  bindSkip() {
-    const dialog = this.root.querySelector("#skip-dialog");
-    this.find("skip").addEventListener("click", () => { if (this.canAct) dialog.showModal(); });
-    dialog.querySelector("form").addEventListener("submit", (event) => {
-      event.preventDefault();
-      this.skip(dialog, new FormData(event.target));
-    });
-  }
-
-  async skip(dialog, form) {
-    if (!this.canAct) return;
-    this.setBusy(true);
-    this.find("failure").hidden = true;
-    await Promise.all([this.autosave.flush(), this.lease.pause()]);
-    if (this.lease.lost) return;
-    const body = { lease_token: this.lease.token, reason: form.get("reason") || "", note: form.get("note") || "" };
-    try {
-      await this.ask(api.skip(this.work.slot, body));
-      this.leave();
-    } catch (error) {
-      dialog.close();
-      this.setBusy(false);
-      this.lease.unpause();
-      if (error instanceof ApiError && error.status === 409) this.lease.lose();
-      else this.fail(error, "not_skipped");
-    }
   }
 
   fail(error, sentence) {
@@ -324,18 +260,4 @@ export class Session {
 // What an item's page is made of: a lease that is taken anew may come with another guideline or form.
 function shownAs(work) {
   return JSON.stringify([work?.slot, work?.guideline?.number, work?.form]);
-}
-
-// The server's sentences end with a stop; inside one of ours they go on.
-function bare(sentence) {
-  return sentence.trim().replace(/[.。]$/, "");
-}
-
-function whyOf(error) {
-  const trouble = troubleOf(error);
-  return trouble ? t(`why_${trouble}`) : bare(firstSentence(error.errors) || error.message);
-}
-
-function firstSentence(errors) {
-  return errors ? Object.values(errors).flat()[0] : "";
 }

@@ -3,9 +3,15 @@
 const bag = document.getElementById("strings")?.dataset ?? {};
 
 export function t(key, values = {}) {
-  const text = bag[key] ?? key;
+  return fill(bag[key] ?? key, values);
+}
+
+export function fill(text, values) {
   return text.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
 }
+
+// Letters, labels: parts of a list inside a sentence.
+export const listed = (parts) => parts.join(t("list_separator"));
 
 const rules = new Intl.PluralRules(document.documentElement.lang || undefined);
 

@@ -128,7 +128,7 @@ export function start(page, work, desk) {
       if (editor) {
         const link = document.createElement("a");
         link.href = `#${editor.area.id}`;
-        link.textContent = `${editor.find("label").textContent}: ${text}`;
+        link.textContent = t("labelled", { label: editor.find("label").textContent, text });
         link.addEventListener("click", (event) => { event.preventDefault(); editor.focus(); });
         item.append(link);
       } else {
@@ -158,6 +158,7 @@ export function start(page, work, desk) {
     if (found.length) return;
     asking = true;
     const first = await checks.firstBlock().finally(() => { asking = false; });
+    if (desk.current?.session !== session) return; // another item is in hand by now
     if (first) first.editor.focusFinding(first.block);
     else session.submit();
   }
@@ -204,7 +205,8 @@ export function start(page, work, desk) {
   submitButton.addEventListener("click", submit);
 
   keys((event, command, key) => {
-    if (command && key === "Enter") { event.preventDefault(); submit(); }
+    // Held down it would submit the next item too.
+    if (command && key === "Enter") { event.preventDefault(); if (!event.repeat) submit(); }
     else if (command && !event.shiftKey && key === "s") { event.preventDefault(); session.autosave.flush(); }
     else if (!command && key === "?") { event.preventDefault(); document.getElementById("keys-dialog").showModal(); }
   }, { root: page, signal: session.signal });
