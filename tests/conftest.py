@@ -6,6 +6,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+from django.utils import translation
 from rest_framework.test import APIClient
 
 from hone.accounts.models import Project, User
@@ -29,6 +30,13 @@ def plain_files(settings: Any, tmp_path: Path) -> None:
     settings.RUNS_DIR = tmp_path / "runs"
     settings.SNAPSHOTS_DIR = tmp_path / "snapshots"
     settings.MODELS_DIR = tmp_path / "models"
+
+
+@pytest.fixture(autouse=True)
+def in_english() -> Iterator[None]:
+    """A request leaves its language with the thread, as Django's middleware does: not for the next test."""
+    yield
+    translation.deactivate()
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ def take(api: APIClient, user: User, answers: int = 2) -> dict[str, Any]:
 
 
 def submit(api: APIClient, work: dict[str, Any], **answer: Any) -> Any:
-    body = {"lease_token": work["lease_token"], "client_key": str(uuid.uuid4()), **answer}
+    body = {"lease_token": work["lease_token"], "item_key": work["item_key"], "client_key": str(uuid.uuid4()), **answer}
     return api.post(f"/api/v1/work/{work['slot']}/submit/", body, format="json")
 
 

@@ -99,5 +99,5 @@ def test_without_sampling_the_projects_own_rankings_say_how_many_answers(
     [entry] = plan.stages
     # One pair a ranking, which is 3.75 of the 3 parts that a ranking of two has.
     assert entry["rows"] == 2 and entry["tokens"] == pytest.approx(
-        1.25 * (characters + 2 * 16) / BYTES_PER_TOKEN, rel=0.02
+        1.25 * (characters + 2 * 16) / BYTES_PER_TOKEN, rel=0.05
     )
