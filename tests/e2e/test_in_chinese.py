@@ -40,7 +40,7 @@ def test_the_whole_way_by_keyboard(open_page: OpenPage, project: Project, contra
     page.keyboard.press("Tab")
     page.keyboard.type(PASSWORD)
     page.keyboard.press("Enter")
-    expect(page.locator("[data-status]")).to_have_text("尚待放置：A, B, C")
+    expect(page.locator("[data-status]")).to_have_text("尚待放置：A、B、C")
     for key in ("b", "1", "a", "2", "c", "x"):
         page.keyboard.press(key)
     expect(page.locator("[data-status]")).to_have_text("排序：B > A · 不可接受：C")

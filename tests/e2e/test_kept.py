@@ -37,11 +37,18 @@ def page(open_page: OpenPage, project: Project, contractor: User, problems: Prob
 
 def opened_again(page: Page) -> Page:
     """The tab is closed without a word, and another opens with the network back."""
+    again = another_tab(page)
+    again.goto("/p/alpha/write/")
+    return again
+
+
+def another_tab(page: Page) -> Page:
+    """In place of this one, whose last words to the server are lost before the network is back: else they save all."""
     context = page.context
     page.close()
-    context.set_offline(False)
     again = context.new_page()
-    again.goto("/p/alpha/write/")
+    again.wait_for_timeout(500)
+    context.set_offline(False)
     return again
 
 
@@ -60,14 +67,11 @@ def test_a_closed_tabs_text_is_offered_and_used(page: Page) -> None:
 
 
 def test_it_is_offered_in_another_place_of_the_same_item(page: Page, reviewer: User) -> None:
-    context = page.context
-    page.close()
+    again = another_tab(page)
     first = Slot.objects.get()
     Slot.objects.create(item=first.item, project=first.project, kind="write", index=1, draw=first.draw)
     # The lease ran out, and somebody else took that place.
     Slot.objects.filter(pk=first.pk).update(holder=reviewer)
-    context.set_offline(False)
-    again = context.new_page()
     again.goto("/p/alpha/write/")
     again.get_by_role("button", name="Use it").click()
     expect(again.get_by_label("Response")).to_have_value("Typed offline")

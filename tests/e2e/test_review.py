@@ -9,6 +9,7 @@ from rest_framework.test import APIClient
 
 from hone.accounts.models import Project, User
 from labeling.models import Demonstration, Review, ReviewComment, ReviewRules, Slot
+from labeling.review import blind
 from tests import factories
 from tests.e2e.conftest import Problems
 from tests.e2e.steps import PHONE, OpenPage, eventually, expect_nothing_wide, expect_saved
@@ -56,7 +57,9 @@ def test_returned_work_comes_back_first_with_its_comments_and_passes_at_the_seco
     page = open_page(reviewer)
     page.goto("/p/alpha/")
     page.get_by_role("main").get_by_role("link", name="Start reviewing").click()
-    expect(page.get_by_role("main")).to_contain_text(f"by a{contractor.pk}")  # blind
+    expect(page.get_by_role("main")).to_contain_text(
+        f"by {blind.pseudonym(project_id=project.pk, user_id=contractor.pk)}"
+    )
     expect(page.get_by_role("main")).to_contain_text("Not sure about the rice")
     expect(page.get_by_role("complementary", name="Guideline")).to_be_visible()
     select(page, "90 degrees")
