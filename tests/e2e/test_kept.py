@@ -30,8 +30,9 @@ def page(open_page: OpenPage, project: Project, contractor: User, problems: Prob
     page.get_by_label("Response").fill("Typed")
     expect(page.locator(".saved")).to_contain_text("offline")
     page.get_by_label("Response").fill("Typed offline")
-    # A tab that ends in this very moment may lose what its browser has not written yet.
     eventually(page, lambda: any("Typed offline" in page.evaluate(f"localStorage[{key!r}]") for key in kept(page)))
+    # The page sees what it has set at once. A tab that ends in this moment loses what its browser has not written yet.
+    page.wait_for_timeout(1000)
     return page
 
 
