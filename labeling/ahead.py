@@ -12,7 +12,7 @@ from django.db import transaction
 from hone import prepared
 from hone.accounts.models import Project, User
 from labeling import hidden, qualifying, statements
-from labeling.assignment import LeaseLost, lease, lock_held, lock_person, release, renewed, slot_of
+from labeling.assignment import LeaseLost, lease, lock_held, lock_person, lock_to_hand_out, release, renewed, slot_of
 from labeling.models import Slot
 
 
@@ -20,7 +20,7 @@ from labeling.models import Slot
 def fetch(*, slot_id: int, user: User, lease_token: uuid.UUID, project: Project) -> Slot | None:
     """The slot that waits behind this one, leased now or before; None where nothing is open or this one is lost."""
     # Two tabs that fetch at once must not take two.
-    rates = hidden.lock_person_and_rates(user=user, project=project)
+    rates = lock_to_hand_out(user=user, project=project)
     try:
         current = lock_held(slot_id=slot_id, user=user, lease_token=lease_token, project=project)
     except LeaseLost:

@@ -46,7 +46,7 @@ def next_slot(*, project: Project, user: User, kind: str) -> Slot | None:
     """
     # Two tabs of one person must not take two slots of one item, which the statements below could not see until the
     # other transaction commits.
-    rates = hidden.lock_person_and_rates(user=user, project=project)
+    rates = lock_to_hand_out(user=user, project=project)
     asked = {"user": user.pk, "project": project.pk, "kind": kind}
     held = prepared.row(statements.HELD, asked)
     if held is not None and held["is_ahead"]:
@@ -105,6 +105,12 @@ def slot_of(row: Mapping[str, Any], project: Project | None = None) -> Slot:
         slot.project = project
     slot.can_have_passed = row.get("can_have_passed")
     return slot
+
+
+def lock_to_hand_out(*, user: User, project: Project) -> Mapping[str, Any]:
+    """As lock_person, with what the hand-out has to know of the project: statements.LOCK_TO_HAND_OUT."""
+    [found] = prepared.rows(statements.LOCK_TO_HAND_OUT, {"user": user.pk, "project": project.pk})
+    return found
 
 
 def lock_person(user: User) -> None:

@@ -25,12 +25,6 @@ from labeling.models import Draft, GoldItem, Hidden, HiddenChecks, Item, Slot
 REPEATS_DRAWN_FROM = 200
 
 
-def lock_person_and_rates(*, user: User, project: Project) -> Mapping[str, Any]:
-    """As assignment.lock_person, with the project's rates, and whether it has lanes, from the same statement."""
-    [found] = prepared.rows(statements.LOCK_PERSON_AND_RATES, {"user": user.pk, "project": project.pk})
-    return found
-
-
 def instead_of(
     found: Mapping[str, Any], *, project: Project, user: User, rates: Mapping[str, Any], after: int | None = None
 ) -> Any:

@@ -6,6 +6,7 @@ Every annotator waits for these. Django would need ten times as long to compile 
 from hone import prepared
 from hone.accounts.models import Project
 from hone.audit import models as audit
+from labeling.models.work import Kind
 
 RANKING_FORM = """SELECT json_build_object('scales', form.scales, 'flags', form.flags, 'strength', form.strength,
                           'ties', form.ties, 'reason', form.reason) AS form
@@ -52,6 +53,16 @@ _UNREAD = """, %(confirm)s::boolean AND guideline.id IS NOT NULL AND NOT EXISTS 
        ) AS guideline_unread"""
 
 LOCK_PERSON = "SELECT id FROM accounts_user WHERE id = %(user)s FOR NO KEY UPDATE"
+
+# LOCK_PERSON for a hand-out, with the project's rates of hidden checks (null where it has none) and whether it has
+# lanes.
+LOCK_TO_HAND_OUT = """
+SELECT person.id, checks.gold_percent, checks.repeat_percent, checks.repeat_distance,
+       EXISTS (SELECT FROM labeling_lane AS lane WHERE lane.project_id = %(project)s) AS has_lanes
+  FROM accounts_user AS person
+  LEFT JOIN labeling_hiddenchecks AS checks ON checks.project_id = %(project)s
+ WHERE person.id = %(user)s FOR NO KEY UPDATE OF person
+"""
 
 # The slot that the person has in hand: a live lease, then one that has run out and that nobody took meanwhile, then
 # work that a reviewer returned; the one that waits behind it only where there is no other.
@@ -120,7 +131,6 @@ _FREE = """slot.project_id = {project} AND slot.kind = '{kind}' AND {state}
 _NOT_WRITTEN = """
      AND NOT EXISTS (SELECT FROM labeling_demonstration AS own JOIN labeling_item AS of_item USING (prompt_id)
                       WHERE of_item.id = slot.item_id AND own.author_id = %(user)s)"""
-_KINDS = ("write", "rank")
 
 
 def _free(kind: str, project: str = "%(project)s", state: str = "slot.state = 'open'") -> str:
@@ -193,7 +203,7 @@ WITH {of_person}place AS MATERIALIZED (
 # hand-out order, and then everything from the front. What follows comes before the front because a person who works
 # through a project has done the items of the front, and stepping over thousands of them takes time.
 # By kind, and whether the project has lanes: without them the plan is half as large, and so is what it costs.
-TAKE = {(kind, lanes): _take(kind, lanes=lanes) for kind in _KINDS for lanes in (False, True)}
+TAKE = {(kind, lanes): _take(kind, lanes=lanes) for kind in Kind.values for lanes in (False, True)}
 
 # For each of these projects how many items the person could take, counted no further than `most` slots a lane.
 WAITING = {
@@ -207,7 +217,7 @@ SELECT project.id, (
   ) AS items
   FROM unnest(%(projects)s::bigint[]) AS project (id)
 """
-    for kind in _KINDS
+    for kind in Kind.values
 }
 
 # One row where an item is open in a lane that is not the person's.
@@ -218,7 +228,7 @@ SELECT 1 FROM labeling_lane AS other CROSS JOIN LATERAL (
 ) AS open
  WHERE other.project_id = %(project)s AND other.name NOT IN ({_lanes()}) LIMIT 1
 """
-    for kind in _KINDS
+    for kind in Kind.values
 }
 
 # Moves what nobody holds, without waiting for rows that somebody locks at this moment; `left` says how many those are.
@@ -264,7 +274,7 @@ WITH lanes AS MATERIALIZED ({_lanes()}
 """
 
 
-TAKE_AHEAD = {kind: _take_ahead(kind) for kind in _KINDS}
+TAKE_AHEAD = {kind: _take_ahead(kind) for kind in Kind.values}
 
 # The lease's times are the database's own: web servers' clocks need not agree.
 LEASE = """

@@ -2,15 +2,6 @@
 
 from labeling import statements
 
-# LOCK_PERSON for a hand-out, with the project's rates, null where it has none, and whether it has lanes.
-LOCK_PERSON_AND_RATES = """
-SELECT person.id, checks.gold_percent, checks.repeat_percent, checks.repeat_distance,
-       EXISTS (SELECT FROM labeling_lane AS lane WHERE lane.project_id = %(project)s) AS has_lanes
-  FROM accounts_user AS person
-  LEFT JOIN labeling_hiddenchecks AS checks ON checks.project_id = %(project)s
- WHERE person.id = %(user)s FOR NO KEY UPDATE OF person
-"""
-
 # Their newest label stands for the number of their labels: it changes with each, and is one step into an index.
 NEWEST_OF_PERSON = """
 SELECT (SELECT id FROM labeling_slot WHERE holder_id = %(user)s AND project_id = %(project)s AND kind = 'rank'

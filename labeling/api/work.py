@@ -24,6 +24,7 @@ from labeling.api.qualification import NotHandedOutSerializer, not_qualified
 from labeling.api.reading import guideline_unread
 from labeling.messages import clean_text
 from labeling.models import Slot
+from labeling.models.work import Kind
 from labeling.qualifying import NotQualified
 from labeling.review import returning
 from labeling.take_back import NotTakenBack, take_back
@@ -103,7 +104,7 @@ class NextView(APIView):
     )
     def post(self, request: Request, slug: str, kind: str) -> Response:
         """Leases the next item of this kind, or renews the one you hold."""
-        if kind not in {"write", "rank"}:
+        if kind not in Kind.values:
             raise Http404
         project = access.project_for(request.user, slug)  # type: ignore[arg-type]
         try:

@@ -17,9 +17,9 @@ from hone.accounts.models import Project, User
 from labeling import qualification_questions, qualifying, quizzes
 from labeling.forms_qualification import QualificationForm, RankingEditor
 from labeling.forms_quiz import QuizEditor
+from labeling.models.work import Kind
 from labeling.qualifying import Standing
 from labeling.views import signed_in
-from labeling.views.reading import KINDS
 
 
 def address(slug: str, kind: str) -> str:
@@ -89,7 +89,7 @@ def qualify(request: HttpRequest, slug: str) -> HttpResponse:
     project = access.project_for(user, slug)
     kind = request.GET.get("for", "")
     if not project.asks_qualification:
-        return redirect(f"labeling:{kind}" if kind in KINDS else "labeling:project", slug=slug)
+        return redirect(f"labeling:{kind}" if kind in Kind.values else "labeling:project", slug=slug)
     found = qualifying.standing(project=project, user=user)
     answers: dict[str, Any] | None = None
     missing: list[str] = []
@@ -115,8 +115,8 @@ def qualify(request: HttpRequest, slug: str) -> HttpResponse:
         "project": project,
         "standing": found,
         "is_stale": is_stale,
-        "kind": kind if kind in KINDS else "",
-        "onward": reverse(f"labeling:{kind}" if kind in KINDS else "labeling:project", args=[slug]),
+        "kind": kind if kind in Kind.values else "",
+        "onward": reverse(f"labeling:{kind}" if kind in Kind.values else "labeling:project", args=[slug]),
         "missing": missing,
         "wrong": _wrong(found) if not missing else [],
         "managers": _managers(project),

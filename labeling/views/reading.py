@@ -12,9 +12,8 @@ from django.views.decorators.cache import never_cache
 from hone.accounts import access
 from labeling import guideline_changes, guideline_reading, guidelines, quizzes
 from labeling.models import Guideline, GuidelineReading
+from labeling.models.work import Kind
 from labeling.views import signed_in
-
-KINDS = ("write", "rank")
 
 
 def address(slug: str, kind: str) -> str:
@@ -29,7 +28,9 @@ def read(request: HttpRequest, slug: str) -> HttpResponse:
     user = signed_in(request)
     project = access.project_for(user, slug)
     kind = request.GET.get("for", "")
-    onward = reverse(f"labeling:{kind}", args=[slug]) if kind in KINDS else reverse("labeling:guideline", args=[slug])
+    onward = (
+        reverse(f"labeling:{kind}", args=[slug]) if kind in Kind.values else reverse("labeling:guideline", args=[slug])
+    )
     newest = guidelines.current(project)
     if newest is None:
         return redirect("labeling:guideline", slug=slug)
@@ -50,7 +51,7 @@ def read(request: HttpRequest, slug: str) -> HttpResponse:
         "guideline": {"number": newest.number, "title": newest.title, "html": guidelines.html_of(newest)},
         "is_superseded": request.method == "POST" and not sent,
         "reading": reading,
-        "kind": kind if kind in KINDS else "",
+        "kind": kind if kind in Kind.values else "",
         "onward": onward,
         **_changes(guideline_reading.last_confirmed(project=project, user=user, before=newest), newest),
         **_quiz(reading, newest, answers, missing),

@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from django.contrib.auth import get_user, middleware
 from django.contrib.auth.backends import ModelBackend
+from django.http import HttpRequest
 
 from hone import prepared
 from hone.accounts.models import User
@@ -17,3 +19,11 @@ class Backend(ModelBackend):
         found = prepared.row(_USER, {"id": user_id})
         user = prepared.instance(User, found) if found else None
         return user if user is not None and self.user_can_authenticate(user) else None
+
+
+class AuthenticationMiddleware(middleware.AuthenticationMiddleware):
+    """Reads the user at once: every answer is in their language, and a lazy one costs at each look at it."""
+
+    def process_request(self, request: HttpRequest) -> None:
+        super().process_request(request)
+        request.user = get_user(request)

@@ -1,7 +1,5 @@
 """In which language somebody is answered: their own choice, else this browser's, else what the browser asks for."""
 
-from copy import copy
-
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.middleware.locale import LocaleMiddleware
@@ -17,8 +15,6 @@ class LanguageMiddleware(LocaleMiddleware):
 
     def process_request(self, request: HttpRequest) -> None:
         chosen = getattr(request.user, "language", "")
-        # Read now, so without the lazy shell, through which each later look at them would go.
-        request.user = copy(request.user)
         translation.activate(chosen or translation.get_language_from_request(request))
         request.LANGUAGE_CODE = translation.get_language()
 
