@@ -90,12 +90,12 @@ class Annotator:
 def fill(items: int, annotators: int) -> list[Annotator]:
     """A project with this many open ranking items (two slots, four answers each) and its logged-in people."""
     from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
-    from django.contrib.sessions.backends.db import SessionStore
     from django.db import connection
     from django.middleware.csrf import _get_new_csrf_string
 
     from bench.filling import multiply
     from hone.accounts.models import Membership, Project, User
+    from hone.accounts.sessions import SessionStore
     from labeling.batches import NewItem, open_batch
     from labeling.models import Guideline, GuidelineReading, Prompt
 

@@ -13,9 +13,12 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import BigIntegerField
 from django.db.models.functions import Now
+from django.http import Http404
 
 from hone import prepared
+from hone.accounts import access
 from hone.accounts.models import Project, User
 from labeling import guideline_reading, guidelines, hidden, lanes, qualifying, ranking_forms, statements
 from labeling.models import Completion, Guideline, Hidden, Item, Prompt, Slot
@@ -44,19 +47,33 @@ def next_slot(*, project: Project, user: User, kind: str) -> Slot | None:
     Raises qualifying.NotQualified, and GuidelineUnread; a slot whose lease is alive may be finished under the version
     it was handed out with.
     """
-    # Two tabs of one person must not take two slots of one item, which the statements below could not see until the
-    # other transaction commits.
-    rates = lock_to_hand_out(user=user, project=project)
-    asked = {"user": user.pk, "project": project.pk, "kind": kind}
-    held = prepared.row(statements.HELD, asked)
-    if held is not None and held["is_ahead"]:
-        # The item in hand was lost, and it comes first if it is still free: what waited behind it is handed out anew.
-        release(slot_of(held, project))
-    elif held is not None:
-        slot = slot_of(held, project)
-        if kind == "rank" and slot.wrote_for:
+    return _next(project=project, user=user, kind=kind, rates=lock_to_hand_out(user=user, project=project))
+
+
+@transaction.atomic
+def next_slot_in(slug: str, *, user: User, kind: str) -> Slot | None:
+    """next_slot of the project under this address, read with the person's lock. Raises as access.project_for too."""
+    found = prepared.row(statements.ENTER, {"slug": slug, "user": user.pk})
+    project = access.admit(user, found)
+    assert found is not None
+    return _next(project=project, user=user, kind=kind, rates=found)
+
+
+def _next(*, project: Project, user: User, kind: str, rates: Mapping[str, Any]) -> Slot | None:
+    """The caller holds the person's lock: two tabs of one person must not take two slots of one item, which the
+    statements below could not see until the other transaction commits."""
+    taking = {"user": user.pk, "project": project.pk, "confirm": project.confirm_guideline}
+    take = statements.TAKE[kind, rates["has_lanes"]]
+    found = prepared.row(statements.NEXT[kind, rates["has_lanes"]], taking)
+    if found is not None and found["was_held"]:
+        slot = slot_of(found, project)
+        if found["is_ahead"]:
+            # The item in hand was lost, and it comes first if it is still free: what waited behind it is handed out
+            # anew.
+            release(slot)
+        elif kind == "rank" and slot.wrote_for:
             give_back(slot)
-        elif held["alive"]:
+        elif found["alive"]:
             return renewed(slot, project)
         else:
             qualifying.require(project=project, user=user)
@@ -64,10 +81,8 @@ def next_slot(*, project: Project, user: User, kind: str) -> Slot | None:
             if slot.guideline and guideline_reading.must_read(project=project, user=user):
                 raise GuidelineUnread(slot.guideline)
             return lease(slot=slot, project=project, user=user)
+        found = prepared.row(take, taking)
     qualifying.require(project=project, user=user)
-    taking = {"user": user.pk, "project": project.pk, "confirm": project.confirm_guideline}
-    take = statements.TAKE[kind, rates["has_lanes"]]
-    found = prepared.row(take, taking)
     if found is None and free_expired(project=project):
         found = prepared.row(take, taking)
     if found is None:
@@ -111,6 +126,17 @@ def lock_to_hand_out(*, user: User, project: Project) -> Mapping[str, Any]:
     """As lock_person, with what the hand-out has to know of the project: statements.LOCK_TO_HAND_OUT."""
     [found] = prepared.rows(statements.LOCK_TO_HAND_OUT, {"user": user.pk, "project": project.pk})
     return found
+
+
+def enter_by_slot(slot_id: int, *, user: User, lock: bool) -> Project:
+    """The slot's project, if it is one of the user's; with `lock` as lock_person too. Raises as access.project_for.
+
+    Whose lease it is, the caller decides.
+    """
+    if slot_id > BigIntegerField.MAX_BIGINT:  # no row has such a number, and looking for it would read every row
+        raise Http404
+    statement = statements.ENTER_BY_SLOT if lock else statements.PROJECT_OF_SLOT
+    return access.admit(user, prepared.row(statement, {"slot": slot_id, "user": user.pk}))
 
 
 def lock_person(user: User) -> None:

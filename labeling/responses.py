@@ -15,11 +15,11 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
 from hone import prepared
-from hone.accounts.models import Project, User
+from hone.accounts.models import User
 from hone.audit.models import event, record
 from hone.lists import listed
 from labeling import checks, comparisons, item_keys, ranking_answers, statements, verdicts
-from labeling.assignment import LeaseLost, give_back, lock_held, lock_person, move_up
+from labeling.assignment import LeaseLost, enter_by_slot, give_back, lock_held, lock_person, move_up
 from labeling.checks import duplicates
 from labeling.messages import MessagesError, check_messages, clean_json, clean_text, content_hash
 from labeling.models import (
@@ -72,20 +72,20 @@ def submit(
     lease_token: uuid.UUID,
     client_key: uuid.UUID,
     answer: dict[str, Any],
-    project: Project | None = None,
     open_for: int | None = None,
 ) -> Submitted:
-    """Takes a person's answer to the slot they hold; `project` is the slot's, where the caller has read it.
+    """Takes a person's answer to the slot they hold.
 
     For `open_for` seconds the author may take it back (labeling.take_back); until then nothing is built on it.
 
-    Raises LeaseLost (the answer is kept as a draft, where `draft_saved` says so), AlreadySubmitted and Invalid (the
-    database is unchanged).
+    Raises as access.project_for where the slot is in no project of theirs; LeaseLost (the answer is kept as a draft,
+    where `draft_saved` says so), AlreadySubmitted and Invalid (the database is unchanged).
     """
     answer = clean_json(answer)
     try:
         with transaction.atomic():
-            lock_person(user)  # a draft that is saved meanwhile must not come back after this
+            # Locked, because a draft that is saved meanwhile must not come back after this.
+            project = enter_by_slot(slot_id, user=user, lock=True)
             locked = lock_held(slot_id=slot_id, user=user, lease_token=lease_token, project=project)
             write = _write_ranking if locked.kind == "rank" else _write_demonstration
             label = write(slot=locked, user=user, client_key=client_key, answer=answer)

@@ -3,8 +3,7 @@
 Every annotator waits for these. Django would need ten times as long to compile them as PostgreSQL to run them.
 """
 
-from hone import prepared
-from hone.accounts.models import Project
+from hone.accounts import access
 from hone.audit import models as audit
 from labeling.models.work import Kind
 
@@ -32,10 +31,11 @@ SELECT chosen.*, item.batch_id, item.prompt_id,
   LEFT JOIN labeling_prompt AS prompt ON prompt.id = item.prompt_id
 """.replace("{form}", RANKING_FORM.replace("%(project)s", "chosen.project_id"))
 _SHOWN = "LEFT JOIN labeling_guideline AS guideline ON guideline.id = chosen.guideline_shown"
-NEWEST = """LEFT JOIN LATERAL (
-    SELECT id, number, title, body FROM labeling_guideline
-     WHERE project_id = %(project)s AND published_at IS NOT NULL ORDER BY number DESC LIMIT 1
-  ) AS guideline ON true"""
+_NEWEST_ID = """(SELECT id FROM labeling_guideline
+       WHERE project_id = %(project)s AND published_at IS NOT NULL ORDER BY number DESC LIMIT 1)"""
+NEWEST = f"LEFT JOIN labeling_guideline AS guideline ON guideline.id = {_NEWEST_ID}"
+_SHOWN_OR_NEWEST = f"""LEFT JOIN labeling_guideline AS guideline
+    ON guideline.id = CASE WHEN chosen.was_held THEN chosen.guideline_shown ELSE {_NEWEST_ID} END"""
 COLUMNS = """slot.id, slot.item_id, slot.project_id, slot.kind, slot.priority, slot.draw, slot.index, slot.holder_id,
        slot.lease_token, slot.leased_at, slot.lease_expires_at, slot.order_shown, slot.ranking_form,
        slot.is_ahead, slot.hidden, slot.review_id, slot.guideline_id AS guideline_shown"""
@@ -54,28 +54,48 @@ _UNREAD = """, %(confirm)s::boolean AND guideline.id IS NOT NULL AND NOT EXISTS 
 
 LOCK_PERSON = "SELECT id FROM accounts_user WHERE id = %(user)s FOR NO KEY UPDATE"
 
-# LOCK_PERSON for a hand-out, with the project's rates of hidden checks (null where it has none) and whether it has
-# lanes.
-LOCK_TO_HAND_OUT = """
-SELECT person.id, checks.gold_percent, checks.repeat_percent, checks.repeat_distance,
-       EXISTS (SELECT FROM labeling_lane AS lane WHERE lane.project_id = %(project)s) AS has_lanes
+# With it the project's rates of hidden checks (null where it has none), and whether it has lanes.
+_RATES = """checks.gold_percent, checks.repeat_percent, checks.repeat_distance,
+       EXISTS (SELECT FROM labeling_lane AS lane WHERE lane.project_id = checked.id) AS has_lanes"""
+LOCK_TO_HAND_OUT = f"""
+SELECT person.id, {_RATES.replace("checked.id", "%(project)s")}
   FROM accounts_user AS person
   LEFT JOIN labeling_hiddenchecks AS checks ON checks.project_id = %(project)s
  WHERE person.id = %(user)s FOR NO KEY UPDATE OF person
 """
 
+# The same with the project itself, by its address, for access.admit.
+ENTER = f"""
+SELECT {access.ADMITTED}, {_RATES.replace("checked.id", "project.id")}
+  FROM accounts_user AS person
+  JOIN accounts_project AS project ON project.slug = %(slug)s
+  {access.MEMBER}
+  LEFT JOIN labeling_hiddenchecks AS checks ON checks.project_id = project.id
+ WHERE person.id = %(user)s FOR NO KEY UPDATE OF person
+"""
+
+# The project of a slot for access.admit, without and with the person's lock.
+PROJECT_OF_SLOT = f"""
+SELECT {access.ADMITTED}
+  FROM labeling_slot AS slot JOIN accounts_project AS project ON project.id = slot.project_id {access.MEMBER}
+ WHERE slot.id = %(slot)s
+"""
+ENTER_BY_SLOT = f"""
+SELECT {access.ADMITTED}
+  FROM accounts_user AS person
+  JOIN labeling_slot AS slot ON slot.id = %(slot)s
+  JOIN accounts_project AS project ON project.id = slot.project_id {access.MEMBER}
+ WHERE person.id = %(user)s FOR NO KEY UPDATE OF person
+"""
+
 # The slot that the person has in hand: a live lease, then one that has run out and that nobody took meanwhile, then
 # work that a reviewer returned; the one that waits behind it only where there is no other.
-HELD = f"""
-WITH chosen AS MATERIALIZED (
-  SELECT {COLUMNS}, slot.state = 'leased' AND slot.lease_expires_at > statement_timestamp() AS alive
+_HELD = """
+  SELECT {columns}, slot.state = 'leased' AND slot.lease_expires_at > statement_timestamp() AS alive
     FROM labeling_slot AS slot
-   WHERE slot.holder_id = %(user)s AND slot.project_id = %(project)s AND slot.kind = %(kind)s
+   WHERE slot.holder_id = %(user)s AND slot.project_id = %(project)s AND slot.kind = '{kind}'
      AND slot.state IN ('leased', 'returned')
-   ORDER BY slot.is_ahead, alive DESC, slot.state, slot.leased_at, slot.review_id LIMIT 1 FOR UPDATE
-)
-{WORK.format(more="")} {_SHOWN}
-"""
+   ORDER BY slot.is_ahead, alive DESC, slot.state, slot.leased_at, slot.review_id LIMIT 1 FOR UPDATE"""
 
 AHEAD = f"""
 WITH chosen AS MATERIALIZED (
@@ -164,38 +184,40 @@ def _first_without_lanes(free: str, where: str = "") -> str:
    ORDER BY slot.priority DESC, slot.draw, slot.index LIMIT 1 FOR UPDATE OF slot SKIP LOCKED"""
 
 
-def _take(kind: str, *, lanes: bool) -> str:
-    """The best open slot, locked: see TAKE."""
+def _take(kind: str, *, lanes: bool, held: bool) -> str:
+    """The slot that the person holds, where `held` asks for it, or else the best open one; locked. See TAKE."""
     free = _free(kind)
     if lanes:
         first, in_lane = _first, "slot.lane IN (SELECT lane FROM lanes)"
         of_person = f"lanes AS MATERIALIZED ({_lanes()}), many AS MATERIALIZED (SELECT count(*) AS n FROM lanes), "
     else:
         first, in_lane, of_person = _first_without_lanes, "slot.lane = ''", ""
+    in_hand = f"held AS MATERIALIZED ({_HELD.format(columns=COLUMNS, kind=kind)}\n), " if held else ""
     onward = "AND slot.priority = (SELECT priority FROM place) AND slot.draw >= (SELECT draw FROM place)"
-    return f"""
-WITH {of_person}place AS MATERIALIZED (
-  SELECT priority, draw FROM labeling_slot
-   WHERE holder_id = %(user)s AND project_id = %(project)s AND kind = '{kind}' AND state = 'submitted'
-   ORDER BY submitted_at DESC LIMIT 1
-), begun AS MATERIALIZED (
+    # Each part is walked only where those before it found nothing.
+    parts = {
+        "begun": f"""
   SELECT {COLUMNS}, false AS alive FROM labeling_slot AS slot
     JOIN labeling_draft AS draft ON draft.item_id = slot.item_id AND draft.author_id = %(user)s
    WHERE {free} AND {in_lane}
-   ORDER BY draft.saved_at DESC, slot.index LIMIT 1 FOR UPDATE OF slot SKIP LOCKED
-), urgent AS MATERIALIZED (
-  SELECT * FROM ({first(free, "AND slot.priority > (SELECT priority FROM place)")}) AS one
-   WHERE NOT EXISTS (SELECT FROM begun)
-), onward AS MATERIALIZED (
-  SELECT * FROM ({first(free, onward)}) AS one
-   WHERE NOT EXISTS (SELECT FROM begun) AND NOT EXISTS (SELECT FROM urgent)
-), front AS MATERIALIZED (
-  SELECT * FROM ({first(free)}) AS one
-   WHERE NOT EXISTS (SELECT FROM begun) AND NOT EXISTS (SELECT FROM urgent) AND NOT EXISTS (SELECT FROM onward)
-), chosen AS (
-  SELECT * FROM begun UNION ALL SELECT * FROM urgent UNION ALL SELECT * FROM onward UNION ALL SELECT * FROM front
-)
-{WORK.format(more=_UNREAD)} {NEWEST}
+   ORDER BY draft.saved_at DESC, slot.index LIMIT 1 FOR UPDATE OF slot SKIP LOCKED""",
+        "urgent": first(free, "AND slot.priority > (SELECT priority FROM place)"),
+        "onward": first(free, onward),
+        "front": first(free),
+    }
+    before, walks = ["held"] if held else [], ""
+    for name, walk in parts.items():
+        empty = " AND ".join(f"NOT EXISTS (SELECT FROM {earlier})" for earlier in before) or "true"
+        walks += f", {name} AS MATERIALIZED (SELECT * FROM ({walk}) AS one WHERE {empty})"
+        before.append(name)
+    found = " UNION ALL ".join(f"SELECT *, {name == 'held'} AS was_held FROM {name}" for name in before)
+    return f"""
+WITH {in_hand}{of_person}place AS MATERIALIZED (
+  SELECT priority, draw FROM labeling_slot
+   WHERE holder_id = %(user)s AND project_id = %(project)s AND kind = '{kind}' AND state = 'submitted'
+   ORDER BY submitted_at DESC LIMIT 1
+){walks}, chosen AS ({found})
+{WORK.format(more=_UNREAD)} {_SHOWN_OR_NEWEST}
 """
 
 
@@ -203,7 +225,10 @@ WITH {of_person}place AS MATERIALIZED (
 # hand-out order, and then everything from the front. What follows comes before the front because a person who works
 # through a project has done the items of the front, and stepping over thousands of them takes time.
 # By kind, and whether the project has lanes: without them the plan is half as large, and so is what it costs.
-TAKE = {(kind, lanes): _take(kind, lanes=lanes) for kind in Kind.values for lanes in (False, True)}
+TAKE = {(kind, lanes): _take(kind, lanes=lanes, held=False) for kind in Kind.values for lanes in (False, True)}
+
+# The same, but before all what the person has in hand (`was_held`); one look for both, since most have nothing.
+NEXT = {(kind, lanes): _take(kind, lanes=lanes, held=True) for kind in Kind.values for lanes in (False, True)}
 
 # For each of these projects how many items the person could take, counted no further than `most` slots a lane.
 WAITING = {
@@ -327,14 +352,4 @@ INSERT INTO labeling_comparison (ranking_id, project_id, prompt_id, simulated, c
 SELECT made.id, %(project_id)s, %(prompt_id)s, %(simulated)s, pair.*
   FROM made, unnest(%(chosen)s::bigint[], %(rejected)s::bigint[], %(margin)s::smallint[],
               %(chosen_acceptable)s::boolean[], %(rejected_acceptable)s::boolean[]) AS pair
-"""
-
-# The project of a slot and the person's role in it, for access.admit.
-PROJECT_OF_SLOT = f"""
-SELECT {prepared.columns(Project, "project")}, member.role AS role_of_member
-  FROM labeling_slot AS slot
-  JOIN accounts_project AS project ON project.id = slot.project_id
-  LEFT JOIN accounts_membership AS member
-    ON member.project_id = project.id AND member.user_id = %(user)s AND member.is_active
- WHERE slot.id = %(slot)s
 """

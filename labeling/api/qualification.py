@@ -5,8 +5,6 @@ from django.utils.translation import gettext as _
 from rest_framework import serializers, status
 from rest_framework.response import Response
 
-from hone.accounts.models import Project
-
 
 class NotHandedOutSerializer(serializers.Serializer):
     code = serializers.ChoiceField(choices=["guideline_unread", "not_qualified"])
@@ -17,10 +15,10 @@ class NotHandedOutSerializer(serializers.Serializer):
     page = serializers.CharField(help_text="where a person reads and confirms it, or takes the test")
 
 
-def not_qualified(project: Project) -> Response:
+def not_qualified(slug: str) -> Response:
     body = {
         "code": "not_qualified",
         "detail": _("Pass this project's qualification test first."),
-        "page": reverse("labeling:qualify", args=[project.slug]),
+        "page": reverse("labeling:qualify", args=[slug]),
     }
     return Response(body, status=status.HTTP_409_CONFLICT)

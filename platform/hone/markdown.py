@@ -1,5 +1,6 @@
 """Markdown to sanitised HTML, for guidelines, prompts and answers."""
 
+import functools
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -42,12 +43,21 @@ _cleaner = nh3.Cleaner(
 _OWN_DIRECTION = re.compile("<(p|li|h[1-6]|blockquote|td|th)>")
 
 
+# An item's texts are shown to all of its people one after the other, and to each of them more than once.
+_KEPT, _KEPT_CHARS = 1024, 16_384
+
+
 def render(text: str) -> str:
     """CommonMark with tables and formulas (hone.mathematics), as HTML that is safe to insert into a page.
 
     Images are shown as their source (_image_as_text), links open without referrer, and every
     block of text takes its own direction so that right-to-left answers read correctly.
     """
+    return _rendered(text) if len(text) <= _KEPT_CHARS else _rendered.__wrapped__(text)
+
+
+@functools.lru_cache(_KEPT)
+def _rendered(text: str) -> str:
     html = _cleaner.clean(_parser.render(text))
     # The page has its own first heading.
     html = html.replace("<h1>", "<h2>").replace("</h1>", "</h2>")

@@ -104,7 +104,6 @@ INSTALLED_APPS = [
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
-    "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django.contrib.humanize",
@@ -271,6 +270,7 @@ CELERY_BEAT_SCHEDULE = {
     "free-expired-leases": {"task": "labeling.tasks.free_expired_leases", "schedule": 10.0},
     "remember-prompts": {"task": "labeling.tasks.remember_prompts", "schedule": 10.0, "options": {"expires": 10}},
     "book-earnings": {"task": "labeling.tasks.book_earnings", "schedule": 30.0, "options": {"expires": 30}},
+    "forget-expired-sessions": {"task": "hone.accounts.tasks.forget_expired_sessions", "schedule": 3600.0},
     "reap-lost-runs": {"task": "training.tasks.reap_lost_runs", "schedule": 10.0},
     "advance-rounds": {"task": "training.tasks.advance_rounds", "schedule": 2.0, "options": {"expires": 10}},
 }

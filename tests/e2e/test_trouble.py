@@ -1,10 +1,9 @@
 """What stands between an open page and the server is named, and the name goes when an answer comes, not before."""
 
 import pytest
-from django.contrib.sessions.models import Session
 from playwright.sync_api import Page, Route, expect
 
-from hone.accounts.models import Membership, Project, User
+from hone.accounts.models import Membership, Project, Session, User
 from tests import factories
 from tests.e2e.conftest import Problems
 from tests.e2e.steps import OpenPage, expect_saved, log_in

@@ -8,7 +8,6 @@ from typing import Any
 import psycopg
 import pytest
 from django.conf import settings
-from django.contrib.sessions.models import Session
 from django.db import IntegrityError, NotSupportedError, connection, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -17,7 +16,8 @@ from django.utils import timezone
 from hone import prepared
 from hone.accounts import access
 from hone.accounts.backends import Backend
-from hone.accounts.models import Project, User
+from hone.accounts.models import Project, Session, User
+from hone.accounts.tasks import forget_expired_sessions
 from labeling.models import Prompt, Slot
 from labeling.statements import PROJECT_OF_SLOT
 from tests import factories
@@ -169,3 +169,38 @@ class TestSessions:
         Session.objects.update(expire_date=timezone.now() - timedelta(seconds=1))
         assert store(key).load() == {} and store("0" * 32).load() == {}
         assert client.get("/").status_code == 302
+
+    def test_a_session_and_its_person_are_one_look(self, contractor: User) -> None:
+        client = Client()
+        client.force_login(contractor)
+        assert Session.objects.get().user == contractor
+        with CaptureQueriesContext(connection) as caught:
+            assert client.get("/language/").status_code == 405
+        assert [query for query in caught if "accounts_user" in query["sql"]] == caught.captured_queries[:1]
+
+    def test_a_session_of_before_finds_its_person_by_itself(self, contractor: User) -> None:
+        client = Client()
+        client.force_login(contractor)
+        Session.objects.update(user=None)
+        assert client.get("/").status_code == 200
+
+    def test_a_session_is_never_anothers(self, contractor: User, reviewer: User) -> None:
+        client = Client()
+        client.force_login(contractor)
+        Session.objects.update(user=reviewer)  # as no code of ours would
+        assert str(client.get("/").context["user"]) == str(contractor)
+        # Who was read with a session is not found again without it.
+        store(client.cookies["sessionid"].value).load()
+        client.get("/")
+        User.objects.filter(pk=contractor.pk).update(display_name="Changed")
+        found = Backend().get_user(contractor.pk)
+        assert found is not None and found.display_name == "Changed"
+
+    def test_expired_sessions_are_forgotten(self, contractor: User) -> None:
+        for _ in range(2):
+            Client().force_login(contractor)
+        gone = Session.objects.first()
+        assert gone is not None
+        Session.objects.filter(pk=gone.pk).update(expire_date=timezone.now() - timedelta(seconds=1))
+        forget_expired_sessions()
+        assert Session.objects.exclude(pk=gone.pk).count() == Session.objects.count() == 1

@@ -46,17 +46,15 @@ def project_for(user: User, slug: str, *, roles: Iterable[str] = ANYONE) -> Proj
     return admit(user, prepared.row(_PROJECT, {"slug": slug, "user": user.pk}), roles=roles)
 
 
-_PROJECT = f"""
-SELECT {prepared.columns(Project, "project")}, member.role AS role_of_member
-  FROM accounts_project AS project
-  LEFT JOIN accounts_membership AS member
-    ON member.project_id = project.id AND member.user_id = %(user)s AND member.is_active
- WHERE project.slug = %(slug)s
-"""
+# For statements that read a project on the way: what `admit` takes, and the join by which `project` gets it.
+ADMITTED = f"{prepared.columns(Project, 'project')}, member.role AS role_of_member"
+MEMBER = """LEFT JOIN accounts_membership AS member
+    ON member.project_id = project.id AND member.user_id = %(user)s AND member.is_active"""
+_PROJECT = f"SELECT {ADMITTED} FROM accounts_project AS project {MEMBER} WHERE project.slug = %(slug)s"
 
 
 def admit(user: User, found: Mapping[str, Any] | None, *, roles: Iterable[str] = ANYONE) -> Project:
-    """The project of a row that holds its columns and, as `role_of_member`, the user's active role. Raises as above."""
+    """The project of a row of ADMITTED, or of none. Raises as project_for."""
     role = None if found is None else MANAGER if user.is_staff else found["role_of_member"]
     if found is None or role is None:
         raise Http404(_("There is no such project among yours."))

@@ -1,4 +1,4 @@
-"""Who a session belongs to, read by one prepared statement: every request of a page asks."""
+"""Who a session belongs to."""
 
 from typing import Any
 
@@ -6,19 +6,19 @@ from django.contrib.auth import get_user, middleware
 from django.contrib.auth.backends import ModelBackend
 from django.http import HttpRequest
 
-from hone import prepared
+from hone.accounts import sessions
 from hone.accounts.models import User
-
-_USER = f"SELECT {prepared.columns(User, 'accounts_user')} FROM accounts_user WHERE id = %(id)s"
 
 
 class Backend(ModelBackend):
-    """As Django's own, which would compile the same query at each request."""
+    """As Django's own, which would read the user again at each request."""
 
     def get_user(self, user_id: Any) -> User | None:
-        found = prepared.row(_USER, {"id": user_id})
-        user = prepared.instance(User, found) if found else None
-        return user if user is not None and self.user_can_authenticate(user) else None
+        user = sessions.take_user(user_id)
+        if user is None:  # of a session that began before sessions knew their user, or asked for without one
+            found: User | None = super().get_user(user_id)
+            return found
+        return user if self.user_can_authenticate(user) else None
 
 
 class AuthenticationMiddleware(middleware.AuthenticationMiddleware):
@@ -27,3 +27,4 @@ class AuthenticationMiddleware(middleware.AuthenticationMiddleware):
     def process_request(self, request: HttpRequest) -> None:
         super().process_request(request)
         request.user = get_user(request)
+        sessions.take_user(None)  # another request of this thread must not find who was read for this one

@@ -3,6 +3,7 @@
 from django.conf import settings
 from django.contrib.auth.models import AbstractUser
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.sessions.base_session import AbstractBaseSession
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils.translation import gettext_lazy as _
@@ -181,6 +182,19 @@ class InvitationUse(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user} by {self.invitation_id}"
+
+
+class Session(AbstractBaseSession):
+    """A browser's session and whose it is, so that one look finds both (hone.accounts.sessions)."""
+
+    # No constraint in the database: a session may outlive its user by a moment, and belongs to nobody then.
+    user = models.ForeignKey(User, null=True, on_delete=models.CASCADE, related_name="+", db_constraint=False)
+
+    @classmethod
+    def get_session_store_class(cls) -> type:
+        from hone.accounts.sessions import SessionStore  # it needs this model
+
+        return SessionStore
 
 
 class ApiToken(AbstractAuthToken):
