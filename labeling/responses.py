@@ -7,6 +7,7 @@ close the slot, drop the draft. A repeated submit with the same client key finds
 import contextlib
 import string
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,8 +88,8 @@ def submit(
             # Locked, because a draft that is saved meanwhile must not come back after this.
             project = enter_by_slot(slot_id, user=user, lock=True)
             locked = lock_held(slot_id=slot_id, user=user, lease_token=lease_token, project=project)
-            write = _write_ranking if locked.kind == "rank" else _write_demonstration
-            label = write(slot=locked, user=user, client_key=client_key, answer=answer)
+            make, store = _MADE[locked.kind]
+            label = make(slot=locked, user=user, client_key=client_key, answer=answer)
             closing = {
                 "slot": slot_id,
                 "item": locked.item_id,
@@ -97,9 +98,8 @@ def submit(
                 "kind": locked.kind,
                 "seconds": locked.project.lease_seconds,
                 "open_for": open_for,
-                **event(f"{locked.kind}.submitted", label, actor=user, slot=slot_id),
             }
-            [closed] = prepared.rows(statements.CLOSE, closing)
+            next_slot = store(label, closing)
             drawing.enter(slot=locked, label=label)
     except LeaseLost as lost:
         # The same request may have been sent before, or twice at once: the second waited for the first one's lock.
@@ -123,7 +123,7 @@ def submit(
         if "client_key" in str(error):
             raise Invalid(client_key=_("This key was used for another submission.")) from error
         raise
-    return Submitted(label, is_replay=False, next_slot=closed["next"])
+    return Submitted(label, is_replay=False, next_slot=next_slot)
 
 
 def is_submitted(*, slot_id: int, user: User) -> bool:
@@ -172,7 +172,7 @@ def _same_guideline(slot: Slot, answer: dict[str, Any]) -> dict[str, Any]:
     return {"guideline": shown}
 
 
-def _write_demonstration(*, slot: Slot, user: User, client_key: uuid.UUID, answer: dict[str, Any]) -> Demonstration:
+def _demonstration(*, slot: Slot, user: User, client_key: uuid.UUID, answer: dict[str, Any]) -> Demonstration:
     prompt = slot.item.prompt
     try:
         messages = check_messages(
@@ -195,7 +195,7 @@ def _write_demonstration(*, slot: Slot, user: User, client_key: uuid.UUID, answe
         prompt = _own_prompt(slot=slot, user=user, messages=messages, answer=answer)
     elif messages[: len(prompt.messages)] != prompt.messages:
         raise Invalid(messages=_("The given prompt was changed; only what follows it is yours to write."))
-    return Demonstration.objects.create(
+    return Demonstration(
         **_common(slot=slot, user=user, answer=answer),
         prompt=prompt,
         messages=messages,
@@ -203,6 +203,19 @@ def _write_demonstration(*, slot: Slot, user: User, client_key: uuid.UUID, answe
         content_hash=content_hash(messages),
         findings=[finding.as_json() for finding in findings],
     )
+
+
+def _store_demonstration(label: Demonstration, closing: dict[str, Any]) -> int | None:
+    """Stores the label and closes its slot; returns the slot that is in hand now."""
+    label.save(force_insert=True)
+    [closed] = prepared.rows(statements.CLOSE, {**closing, **_submitted(label)})
+    next_slot: int | None = closed["next"]
+    return next_slot
+
+
+def _submitted(label: Demonstration | Ranking) -> dict[str, Any]:
+    assert label.slot is not None
+    return event(f"{label.slot.kind}.submitted", label, actor=label.author, slot=label.slot.pk)
 
 
 def _refuse_blocked(findings: list[checks.Finding]) -> None:
@@ -243,7 +256,7 @@ def _own_prompt(*, slot: Slot, user: User, messages: list[dict[str, str]], answe
     return prompt
 
 
-def _write_ranking(*, slot: Slot, user: User, client_key: uuid.UUID, answer: dict[str, Any]) -> Ranking:
+def _ranking(*, slot: Slot, user: User, client_key: uuid.UUID, answer: dict[str, Any]) -> Ranking:
     item = slot.item
     assert item.prompt is not None  # item_rank_has_prompt
     if slot.wrote_for:  # in another tab, after this was handed out
@@ -252,7 +265,7 @@ def _write_ranking(*, slot: Slot, user: User, client_key: uuid.UUID, answer: dic
         given = verdicts.given(answer) or _order(slot=slot, answer=answer)
     except ranking_answers.AnswerError as error:
         raise Invalid(**{error.field: str(error)}) from error
-    ranking = Ranking(
+    return Ranking(
         **_common(slot=slot, user=user, answer=answer),
         **given,
         item=item,
@@ -261,10 +274,14 @@ def _write_ranking(*, slot: Slot, user: User, client_key: uuid.UUID, answer: dic
         client_key=client_key,
         hidden=slot.hidden,
     )
-    if ranking.verdict or ranking.hidden:
-        return prepared.insert(ranking)  # there is no order, or it scores its author and is no data
-    completion_ids = {completion.index: completion.pk for completion in item.completions.all()}
-    pairs = comparisons.from_ranking(ranking.tiers, ranking.unacceptable)
+
+
+def _store_ranking(label: Ranking, closing: dict[str, Any]) -> int | None:
+    """Stores the label with its comparisons and closes its slot; returns the slot that is in hand now."""
+    # With a verdict there is no order; an answer to a hidden check scores its author and is no data.
+    is_order = not (label.verdict or label.hidden)
+    completion_ids = {completion.index: completion.pk for completion in label.item.completions.all()}
+    pairs = comparisons.from_ranking(label.tiers, label.unacceptable) if is_order else []
     columns = {
         "chosen": [completion_ids[pair.chosen] for pair in pairs],
         "rejected": [completion_ids[pair.rejected] for pair in pairs],
@@ -272,7 +289,10 @@ def _write_ranking(*, slot: Slot, user: User, client_key: uuid.UUID, answer: dic
         "chosen_acceptable": [pair.chosen_acceptable for pair in pairs],
         "rejected_acceptable": [pair.rejected_acceptable for pair in pairs],
     }
-    return prepared.insert(ranking, then=statements.COMPARE, more=columns)
+    values = {**closing, **_submitted(label), **columns}
+    stored = prepared.insert(label, also=statements.WITH_RANKING, show=statements.NEXT_IN_HAND, values=values)
+    next_slot: int | None = stored["next"]
+    return next_slot
 
 
 def _order(*, slot: Slot, answer: dict[str, Any]) -> dict[str, Any]:
@@ -316,6 +336,12 @@ def _placed(*, shown: list[int], answer: dict[str, Any]) -> tuple[list[list[int]
     # Inside a tier the order says nothing, so it is stored sorted.
     placed = [sorted(index_of[letter] for letter in tier) for tier in tiers if tier]
     return placed, sorted(index_of[letter] for letter in unacceptable)
+
+
+_MADE: dict[str, tuple[Callable[..., Any], Callable[[Any, dict[str, Any]], int | None]]] = {
+    "rank": (_ranking, _store_ranking),
+    "write": (_demonstration, _store_demonstration),
+}
 
 
 def draft_of(kind: str, answer: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 Every annotator waits for these. Django would need ten times as long to compile them as PostgreSQL to run them.
 """
 
+from hone import prepared
 from hone.accounts import access
 from hone.audit import models as audit
 from labeling.models.work import Kind
@@ -332,24 +333,36 @@ UPDATE labeling_slot
 RETURNING id
 """
 
-# Closes the slot, drops the draft of its item, moves up what waits behind it and keeps the event; the caller holds the
-# person's lock, so no draft comes after it.
-CLOSE = f"""
-WITH dropped AS (DELETE FROM labeling_draft WHERE item_id = %(item)s AND author_id = %(user)s),
-audited AS ({audit.RECORD}),
-next AS ({MOVE_UP})
+
+def _closing(target: str) -> dict[str, str]:
+    """What ends a submit: closes the slot, drops the draft of its item, moves up what waits behind it, keeps the event.
+
+    The caller holds the person's lock, so no draft comes after it.
+    """
+    return {
+        "dropped": "DELETE FROM labeling_draft WHERE item_id = %(item)s AND author_id = %(user)s",
+        "audited": audit.RECORD.replace("%(target)s", target),
+        "next": MOVE_UP,
+        "closed": """
 UPDATE labeling_slot
    SET state = 'submitted', submitted_at = statement_timestamp(), is_ahead = false, review_id = NULL,
        final_at = statement_timestamp() + %(open_for)s::float * interval '1 second'
- WHERE id = %(slot)s
-RETURNING (SELECT id FROM next) AS next
-"""
+ WHERE id = %(slot)s""",
+    }
 
-# With the ranking that prepared.insert makes: its comparisons, from arrays of one length with an entry a comparison.
-COMPARE = """
+
+NEXT_IN_HAND = "(SELECT id FROM next) AS next"
+CLOSE = f"WITH {prepared.parts(_closing('%(target)s'))} SELECT {NEXT_IN_HAND}"
+
+# With the ranking that prepared.insert makes: its comparisons, from arrays of one length with an entry a comparison,
+# and the end of the submit.
+WITH_RANKING = {
+    "compared": """
 INSERT INTO labeling_comparison (ranking_id, project_id, prompt_id, simulated, chosen_id, rejected_id, margin,
                                  chosen_acceptable, rejected_acceptable)
 SELECT made.id, %(project_id)s, %(prompt_id)s, %(simulated)s, pair.*
   FROM made, unnest(%(chosen)s::bigint[], %(rejected)s::bigint[], %(margin)s::smallint[],
               %(chosen_acceptable)s::boolean[], %(rejected_acceptable)s::boolean[]) AS pair
-"""
+""",
+    **_closing("'ranking:' || (SELECT id FROM made)"),
+}

@@ -90,24 +90,35 @@ def _reading(model: type[models.Model], given: frozenset[str]) -> tuple[list[str
     return [field.attname for field in fields], converters
 
 
-def insert(row: M, *, then: str = "", more: Mapping[str, Any] | None = None) -> M:
+def parts(statements: Mapping[str, str]) -> str:
+    """What follows WITH: each statement under its name."""
+    return ", ".join(f"{name} AS ({sql})" for name, sql in statements.items())
+
+
+def insert(
+    row: models.Model,
+    *,
+    also: Mapping[str, str] | None = None,
+    show: str = "id",
+    values: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """Stores a new instance as its `save` would, without the signals, and sets its key. Raises IntegrityError.
 
-    `then` is another INSERT of the same statement: it finds the new key as `made.id`, the new row's values under the
-    names of their columns, and `more`.
+    `also` are other statements that run with it, by name: they find the new key as `made.id`, the new row's values
+    under the names of their columns, and `values`. Returns what `show` selects from `made` and those.
     """
-    sql, fields = _inserting(type(row), then)
-    values = {field.column: field.get_db_prep_save(field.pre_save(row, add=True), connection) for field in fields}
-    [made] = rows(sql, {**values, **(more or {})})
-    row.pk = made["id"]
+    sql, fields = _inserting(type(row), tuple((also or {}).items()), show)
+    of_row = {field.column: field.get_db_prep_save(field.pre_save(row, add=True), connection) for field in fields}
+    [made] = rows(sql, {**of_row, **(values or {})})
+    row.pk = made.pop("made_id")
     row._state.adding, row._state.db = False, connection.alias
-    return row
+    return made
 
 
 @functools.cache
-def _inserting(model: type[models.Model], then: str) -> tuple[str, list[Any]]:
+def _inserting(model: type[models.Model], also: tuple[tuple[str, str], ...], show: str) -> tuple[str, list[Any]]:
     fields = [field for field in model._meta.concrete_fields if not field.primary_key]
     names = ", ".join(f'"{field.column}"' for field in fields)
     values = ", ".join(f"%({field.column})s" for field in fields)
-    made = f'made AS (INSERT INTO "{model._meta.db_table}" ({names}) VALUES ({values}) RETURNING id)'
-    return f"WITH {made}{f', after AS ({then})' if then else ''} SELECT id FROM made", fields
+    made = {"made": f'INSERT INTO "{model._meta.db_table}" ({names}) VALUES ({values}) RETURNING id'}
+    return f"WITH {parts({**made, **dict(also)})} SELECT id AS made_id, {show} FROM made", fields
