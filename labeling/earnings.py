@@ -1,14 +1,13 @@
 """Reading the ledger for pages: a person's money, and what a project pays."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from django.db.models import Q, QuerySet, Sum
-from django.utils import timezone
 
 from hone.accounts.models import Project, User
-from labeling import payouts
+from labeling import days, payouts
 from labeling.models import LedgerEntry, PayRate
 
 _NOT_PAID_OUT = ~Q(kind=LedgerEntry.Kind.PAYOUT) & (Q(corrects=None) | ~Q(corrects__kind=LedgerEntry.Kind.PAYOUT))
@@ -21,15 +20,13 @@ def is_paid(project: Project) -> bool:
 
 def of_person(project: Project, user: User) -> list[dict[str, Any]]:
     """For each currency {currency, today, week, all, paid, balance}: what they got, with bonuses and corrections."""
-    today = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
-    week = today - timedelta(days=today.weekday())
     rows = (
         LedgerEntry.objects.filter(project=project, user=user)
         .order_by()
         .values("currency")
         .annotate(
-            today=Sum("amount", filter=_NOT_PAID_OUT & Q(at__gte=today), default=Decimal(0)),
-            week=Sum("amount", filter=_NOT_PAID_OUT & Q(at__gte=week), default=Decimal(0)),
+            today=Sum("amount", filter=_NOT_PAID_OUT & Q(at__gte=days.midnight()), default=Decimal(0)),
+            week=Sum("amount", filter=_NOT_PAID_OUT & Q(at__gte=days.monday()), default=Decimal(0)),
             all=Sum("amount", filter=_NOT_PAID_OUT, default=Decimal(0)),
             balance=Sum("amount"),
         )

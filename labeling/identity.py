@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 
 from hone.markdown import render
 from labeling.checks.words import LETTER
+from labeling.models.model_names import names_listed
 
 BLOCK = "▒▒▒"
 # Stands for a name until the Markdown is HTML: a noncharacter, so that no text has it for a reason of its own, and no
@@ -105,7 +106,7 @@ def shown(text: str, *, hidden: dict[str, Any] | None) -> dict[str, str]:
 
 def hidden_in(text: str, *, hidden: dict[str, Any] | None) -> list[tuple[int, int]]:
     """Where raters see a block, in the order of the text."""
-    return names_in(text, names=_lines(hidden["names"]), where=hidden["where"]) if hidden else []
+    return names_in(text, names=names_listed(hidden["names"]), where=hidden["where"]) if hidden else []
 
 
 def part_shown(part: str, *, start: int, spans: Sequence[tuple[int, int]]) -> str:
@@ -131,12 +132,6 @@ def _html(source: str) -> str:
     # Odd parts are tags: an element would break an attribute, so there the bare block stands.
     parts = _TAG.split(render(source).replace(_MARK_IN_ADDRESS, BLOCK))
     return "".join(part.replace(_MARK, BLOCK if n % 2 else block) for n, part in enumerate(parts))
-
-
-@lru_cache(maxsize=256)
-def _lines(names: str) -> tuple[str, ...]:
-    lines = (" ".join(line.split()) for line in names.splitlines())
-    return tuple(dict.fromkeys(line for line in lines if line))
 
 
 @lru_cache(maxsize=512)

@@ -1,14 +1,12 @@
 """One person's own work by project: submitted, accepted, taken back and time in use, today, this week and in all."""
 
-from datetime import timedelta
 from typing import Any
 
 from django.db.models import Count, Q, Sum
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from hone.accounts.models import Project, User
-from labeling import earnings
+from labeling import days, earnings
 from labeling.models import Demonstration, Ranking
 
 PERIODS = ("today", "week", "all")
@@ -17,8 +15,7 @@ _COLUMNS = ("submitted", "accepted", "retracted", "seconds")
 
 def by_project(user: User, *, project: Project | None = None) -> dict[int, dict[str, dict[str, int]]]:
     """By project: for each of PERIODS {submitted, accepted, retracted, seconds}, both kinds of label together."""
-    today = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
-    starts = {"today": today, "week": today - timedelta(days=today.weekday()), "all": None}
+    starts = {"today": days.midnight(), "week": days.monday(), "all": None}
     wanted: dict[str, Any] = {}
     for period, start in starts.items():
         within = Q(created_at__gte=start) if start else Q()

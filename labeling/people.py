@@ -3,15 +3,13 @@
 import csv
 import io
 from collections.abc import Callable, Iterable
-from datetime import timedelta
 from typing import Any
 
 from django.db.models import Aggregate, Count, F, FloatField, Max, Q, Sum
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from hone.accounts.models import Project, User
-from labeling import earnings
+from labeling import days, earnings
 from labeling.export import annotator, plain
 from labeling.models import Demonstration, QualityReport, Ranking
 from labeling.quality import showing_checks
@@ -51,8 +49,7 @@ def statistics(project: Project, users: Iterable[User]) -> dict[int, dict[str, A
         }
         for user in chosen
     }
-    today = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
-    week = today - timedelta(days=today.weekday())
+    today, week = days.midnight(), days.monday()
     for kind, model in (("rank", Ranking), ("write", Demonstration)):
         # Imported conversations are nobody's work here.
         own = Q(slot__isnull=False, project=project, author__in=chosen)

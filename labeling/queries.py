@@ -5,11 +5,10 @@ from typing import Any
 
 from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from hone.accounts import access
 from hone.accounts.models import Project, User
-from labeling import settling
+from labeling import days, settling
 from labeling.models import Category, Comparison, Demonstration, Prompt, Ranking, Slot
 from labeling.models.prompts import WANTED_PERCENT
 from labeling.models.work import Kind
@@ -112,8 +111,7 @@ def done_today_by_project(*, user: User, projects: list[int]) -> dict[int, int]:
 
 def _done_today(user: User, *, projects: list[int], kinds: list[str]) -> QuerySet[Slot]:
     """Projects and kinds are named because the index of a person's labels goes by them (slot_done_here)."""
-    midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
-    slots = Slot.objects.filter(holder=user, state="submitted", submitted_at__gte=midnight)
+    slots = Slot.objects.filter(holder=user, state="submitted", submitted_at__gte=days.midnight())
     return slots.filter(project__in=projects, kind__in=kinds)
 
 

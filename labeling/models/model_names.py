@@ -1,5 +1,6 @@
 """What a project does with answers that name a model: labeling.identity finds the names."""
 
+from functools import lru_cache
 from typing import Any
 
 from django.db import models
@@ -97,6 +98,13 @@ def default_names() -> str:
     return _DEFAULT.strip()
 
 
+@lru_cache(maxsize=256)
+def names_listed(names: str) -> tuple[str, ...]:
+    """The names of a text that has one a line, each once."""
+    lines = (" ".join(line.split()) for line in names.splitlines())
+    return tuple(dict.fromkeys(line for line in lines if line))
+
+
 class Handling(models.TextChoices):
     OFF = "off", _("Show answers as they are")
     MASK = "mask", _("Hide the names: people see ▒▒▒ in their place")
@@ -143,8 +151,7 @@ class ModelNames(models.Model):
     @property
     def listed(self) -> tuple[str, ...]:
         """Each name once."""
-        lines = (" ".join(line.split()) for line in self.names.splitlines())
-        return tuple(dict.fromkeys(line for line in lines if line))
+        return names_listed(self.names)
 
     @property
     def hidden(self) -> dict[str, Any] | None:
