@@ -10,3 +10,4 @@ application = get_wsgi_application()
 # What was made until here stays for good: the collector need not walk it at work.
 gc.collect()
 gc.freeze()
+gc.set_threshold(10_000, 10, 100)

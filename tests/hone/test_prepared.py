@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 from django.conf import settings
-from django.db import IntegrityError, NotSupportedError, connection, transaction
+from django.db import IntegrityError, NotSupportedError, OperationalError, connection, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -72,6 +72,13 @@ def elsewhere() -> Iterator[psycopg.Connection[Any]]:
         yield second
 
 
+def own_pid() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        [pid] = cursor.fetchone()
+    return int(pid)
+
+
 @pytest.mark.django_db(transaction=True)
 class TestADatabaseThatChanges:
     def test_a_request_after_a_restart_is_answered(
@@ -80,13 +87,23 @@ class TestADatabaseThatChanges:
         client = Client()
         client.force_login(contractor)
         client.get("/")
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_backend_pid()")
-            [pid] = cursor.fetchone()
-        elsewhere.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+        elsewhere.execute("SELECT pg_terminate_backend(%s, 5000)", [own_pid()])
         # What request_started does, which Django's test client leaves out.
         connection.close_if_unusable_or_obsolete()
         assert client.get("/").status_code == 200
+
+    @pytest.mark.parametrize("sql", ["SELECT 1 AS one", "WITH x AS (SELECT 1 AS one) SELECT one FROM x"])
+    def test_a_statement_after_a_restart_is_run_once(self, elsewhere: psycopg.Connection[Any], sql: str) -> None:
+        """One that reads is tried again; before any other the connection is looked at, as Django does it."""
+        pid = own_pid()
+        elsewhere.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+        connection.close_if_unusable_or_obsolete()
+        assert prepared.rows(sql, {}) == [{"one": 1}] and own_pid() != pid
+        # Later in the same request nothing is tried twice: what went before may have set something.
+        elsewhere.execute("SELECT pg_terminate_backend(%s, 5000)", [own_pid()])
+        with pytest.raises(OperationalError):
+            prepared.rows(sql, {})
+        connection.close()
 
     @pytest.fixture
     def migrated(self, elsewhere: psycopg.Connection[Any]) -> Iterator[Callable[[], None]]:
