@@ -100,18 +100,21 @@ def _next(*, project: Project, user: User, kind: str, rates: Mapping[str, Any]) 
     return lease(slot=slot_of(found, project), project=project, user=user)
 
 
+_ANSWER = ("id", "index", "text")  # the last is left out where nothing shows it
+
+
 def slot_of(row: Mapping[str, Any], project: Project | None = None) -> Slot:
     """The slot of a row of labeling.statements, with its item, prompt, answers and guideline; without a project's row
     its project is read when it is asked for."""
     slot = prepared.instance(Slot, row)
-    slot.hidden_names, slot.draft = row["hidden_names"], row["draft"]
-    slot.wrote_for, slot.form_now = row["wrote_for"], row["form_now"]
+    slot.hidden_names, slot.draft, slot.form_now = row.get("hidden_names"), row.get("draft"), row.get("form_now")
+    slot.wrote_for = row["wrote_for"]
     item = prepared.instance(Item, {**row, "id": row["item_id"]})
     item.prompt = prepared.instance(Prompt, {**row, "id": row["prompt_id"]}) if row["prompt_id"] else None
     answers = item.completions.all()
     answers._result_cache = [
-        prepared.instance(Completion, {"id": pk, "item_id": item.pk, "index": index, "text": text})
-        for pk, index, text in row["answers"] or ()
+        prepared.instance(Completion, {"item_id": item.pk, **dict(zip(_ANSWER, answer, strict=False))})
+        for answer in row["answers"] or ()
     ]
     item._prefetched_objects_cache = {"completions": answers}  # type: ignore[attr-defined]
     slot.item = item
@@ -208,14 +211,17 @@ def _draw_order(*, slot: Slot, user: User) -> list[int]:
     return indexes
 
 
-def lock_held(*, slot_id: int, user: User, lease_token: uuid.UUID, project: Project | None = None) -> Slot:
+def lock_held(
+    *, slot_id: int, user: User, lease_token: uuid.UUID, project: Project | None = None, for_page: bool = False
+) -> Slot:
     """The slot under a row lock, if the user's lease on it is alive. Raises LeaseLost otherwise.
 
-    `project` is the slot's, from a caller that has read it already.
+    `project` is the slot's, from a caller that has read it already; `for_page` reads what labeling.work shows, too.
 
     The caller is in a transaction; the lock keeps the sweep and other tabs away until it ends.
     """
-    found = prepared.row(statements.LOCK_HELD, {"slot": slot_id, "user": user.pk, "token": lease_token})
+    statement = statements.LOCK_HELD_FOR_PAGE if for_page else statements.LOCK_HELD
+    found = prepared.row(statement, {"slot": slot_id, "user": user.pk, "token": lease_token})
     if found is None:
         raise LeaseLost
     slot = slot_of(found, project)

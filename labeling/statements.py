@@ -12,25 +12,31 @@ RANKING_FORM = """SELECT json_build_object('scales', form.scales, 'flags', form.
                           'ties', form.ties, 'reason', form.reason) AS form
   FROM labeling_rankingform AS form WHERE form.project_id = %(project)s"""
 
-# The slot with all that its page or its submit needs, in one look because each would cost a way to the database.
-# `chosen` is a row of labeling_slot, locked by the caller's CTE, and `chosen.alive` says whether its lease runs on.
-WORK = """
+_WORK = """
 SELECT chosen.*, item.batch_id, item.prompt_id,
        prompt.messages, prompt.category, prompt.language, prompt.content_hash,
-       guideline.id AS guideline_id, guideline.number, guideline.title, guideline.body,
-       (SELECT json_agg(json_build_array(answer.id, answer.index, answer.text) ORDER BY answer.index)
+       guideline.id AS guideline_id, guideline.number,
+       (SELECT json_agg({answer} ORDER BY answer.index)
           FROM labeling_completion AS answer WHERE answer.item_id = chosen.item_id) AS answers,
+       EXISTS (SELECT FROM labeling_demonstration AS own
+                WHERE own.prompt_id = item.prompt_id AND own.author_id = %(user)s) AS wrote_for{{more}}
+  FROM chosen
+  JOIN labeling_item AS item ON item.id = chosen.item_id
+  LEFT JOIN labeling_prompt AS prompt ON prompt.id = item.prompt_id
+"""
+_ON_PAGE = """, guideline.title, guideline.body,
        (SELECT json_build_object('where', asked."where", 'names', asked.names) FROM labeling_modelnames AS asked
          WHERE asked.project_id = chosen.project_id AND asked.handling = 'mask') AS hidden_names,
        (SELECT json_build_object('content', draft.content, 'saved_at', draft.saved_at) FROM labeling_draft AS draft
          WHERE draft.item_id = chosen.item_id AND draft.author_id = %(user)s) AS draft,
-       EXISTS (SELECT FROM labeling_demonstration AS own
-                WHERE own.prompt_id = item.prompt_id AND own.author_id = %(user)s) AS wrote_for,
        ({form}) AS form_now{more}
-  FROM chosen
-  JOIN labeling_item AS item ON item.id = chosen.item_id
-  LEFT JOIN labeling_prompt AS prompt ON prompt.id = item.prompt_id
 """.replace("{form}", RANKING_FORM.replace("%(project)s", "chosen.project_id"))
+
+# The slot with all that its page needs, in one look because each would cost a way to the database; and with what its
+# submit needs. `chosen` is a row of labeling_slot, locked by the caller's CTE, and `chosen.alive` says whether its
+# lease runs on.
+WORK = _WORK.format(answer="json_build_array(answer.id, answer.index, answer.text)").format(more=_ON_PAGE)
+_WORK_DONE = _WORK.format(answer="json_build_array(answer.id, answer.index)").format(more="")
 _SHOWN = "LEFT JOIN labeling_guideline AS guideline ON guideline.id = chosen.guideline_shown"
 _NEWEST_ID = """(SELECT id FROM labeling_guideline
        WHERE project_id = %(project)s AND published_at IS NOT NULL ORDER BY number DESC LIMIT 1)"""
@@ -109,7 +115,7 @@ WITH chosen AS MATERIALIZED (
 """
 
 # `can_have_passed`: seconds since the person was first handed the item, as far as a draft remembers earlier leases.
-LOCK_HELD = f"""
+_LOCK_HELD = f"""
 WITH chosen AS MATERIALIZED (
   SELECT {COLUMNS}, true AS alive, ceil(extract(epoch FROM statement_timestamp() - least(slot.leased_at,
            (SELECT begun_at FROM labeling_draft WHERE item_id = slot.item_id AND author_id = slot.holder_id)
@@ -121,8 +127,10 @@ WITH chosen AS MATERIALIZED (
      AND slot.lease_expires_at > statement_timestamp()
      FOR UPDATE
 )
-{WORK.format(more="")} {_SHOWN}
+{{work}} {_SHOWN}
 """
+LOCK_HELD = _LOCK_HELD.format(work=_WORK_DONE)
+LOCK_HELD_FOR_PAGE = _LOCK_HELD.format(work=WORK.format(more=""))
 
 
 def _lanes(project: str = "%(project)s") -> str:

@@ -39,7 +39,7 @@ def take_back(*, slot_id: int, user: User, client_key: uuid.UUID, project: Proje
     slot = Slot.objects.select_for_update().filter(pk=slot_id, holder=user, project=project).first()
     if slot is not None and slot.state == Slot.State.LEASED and slot.lease_token == client_key:
         try:
-            return lock_held(slot_id=slot_id, user=user, lease_token=client_key, project=project)
+            return lock_held(slot_id=slot_id, user=user, lease_token=client_key, project=project, for_page=True)
         except LeaseLost:
             raise NotTakenBack("too_late", _("Your lease on this item has ended.")) from None
     label = _label(slot, client_key) if slot is not None else None
@@ -69,7 +69,7 @@ def take_back(*, slot_id: int, user: User, client_key: uuid.UUID, project: Proje
     _lease_again(slot, client_key, project)
     draft = {"content": content, "saved_at": Now(), "begun_at": _begun_at(slot, label)}
     Draft.objects.update_or_create(item_id=slot.item_id, author=user, defaults=draft)
-    return lock_held(slot_id=slot_id, user=user, lease_token=client_key, project=project)
+    return lock_held(slot_id=slot_id, user=user, lease_token=client_key, project=project, for_page=True)
 
 
 def _label(slot: Slot, client_key: uuid.UUID) -> Demonstration | Ranking | None:

@@ -183,7 +183,11 @@ class SubmitView(Checked):
     )
     def post(self, request: Request, slot_id: int) -> Response:
         """Submits the answer: 201, or 200 when this client key was submitted before."""
-        values = self.read(request)
+        try:
+            values = self.read(request)
+        except responses.Invalid:
+            check_slot(request, slot_id)  # which the submit would have done: outsiders are told nothing else
+            raise
         try:
             done = responses.submit(
                 slot_id=slot_id,

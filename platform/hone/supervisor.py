@@ -51,7 +51,7 @@ def commands(*, address: str) -> list[Command]:
         Command(
             "web",
             [python, "-m", "granian", "--interface", "wsgi", "--host", host.strip("[]"), "--port", port]
-            + ["--workers", "2", "--blocking-threads", "4", "--respawn-failed-workers", "--workers-kill-timeout", "15"]
+            + ["--workers", "2", "--blocking-threads", "3", "--respawn-failed-workers", "--workers-kill-timeout", "15"]
             + ["--no-ws", "--access-log", "hone.wsgi:application"],
         ),
         Command("worker", [*worker, "-Q", "default", "--concurrency", "2", "-n", "default@%h"]),
