@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.training.trainers.warm import Stage
 from training.records import DemonstrationRow, PromptRow, RankingRow, write_parquet
 
 ROOT = Path(__file__).parents[3]
@@ -127,7 +128,10 @@ class Run:
 
 @pytest.fixture
 def launch(tmp_path: Path) -> Callable[..., Run]:
-    """Start a stage and wait for its end; `meanwhile(process, folder)` may disturb it."""
+    """Start a stage and wait for its end; `meanwhile(process, folder)` may disturb it.
+
+    A process of its own either way; a `cold` one has read no library before it begins.
+    """
 
     def start(
         stage: str,
@@ -136,7 +140,8 @@ def launch(tmp_path: Path) -> Callable[..., Run]:
         data: Path,
         name: str = "run",
         resume: bool = False,
-        meanwhile: Callable[[subprocess.Popen[str], Path], None] | None = None,
+        cold: bool = False,
+        meanwhile: Callable[[subprocess.Popen[str] | Stage, Path], None] | None = None,
         **params: Any,
     ) -> Run:
         folder = tmp_path / name
@@ -151,18 +156,29 @@ def launch(tmp_path: Path) -> Callable[..., Run]:
             "params": params,
         }
         (folder / "config.json").write_text(json.dumps(config))
-        command = [sys.executable, "-m", f"training.trainers.{stage}", "--config", str(folder / "config.json")]
-        with open(folder / "stderr.txt", "w+") as stderr:
-            process = subprocess.Popen(
-                command, cwd=ROOT, env=_environment(), text=True, stdout=subprocess.DEVNULL, stderr=stderr
-            )
-            try:
-                if meanwhile is not None:
-                    meanwhile(process, folder)
-                code = process.wait(timeout=280)
-            finally:
-                process.kill()
-                process.wait()
-            return Run(folder=folder, code=code, stderr=(folder / "stderr.txt").read_text())
+        module, arguments = f"training.trainers.{stage}", ["--config", str(folder / "config.json")]
+        stderr = folder / "stderr.txt"
+        stderr.touch()
+        process: subprocess.Popen[str] | Stage
+        if cold:
+            with open(stderr, "w") as file:
+                process = subprocess.Popen(
+                    [sys.executable, "-m", module, *arguments],
+                    cwd=ROOT,
+                    env=_environment(),
+                    text=True,
+                    stdout=subprocess.DEVNULL,
+                    stderr=file,
+                )
+        else:
+            process = Stage(module, arguments, cwd=ROOT, env=_environment(), stderr=stderr)
+        try:
+            if meanwhile is not None:
+                meanwhile(process, folder)
+            code = process.wait(timeout=280)
+        finally:
+            process.kill()
+            process.wait()
+        return Run(folder=folder, code=code, stderr=stderr.read_text())
 
     return start

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
+from tests.training.trainers.warm import Stage
 from training.records import CompletionRow, PromptRow, RankingRow, read_jsonl, read_parquet, write_parquet
 
 pytestmark = pytest.mark.slow
@@ -26,7 +27,7 @@ LONG = SMALL | {"max_steps": 60, "checkpoint_steps": 7, "lora_dropout": 0.1}
 def after_step(step: int, number: signal.Signals, *, kind: str = "metrics") -> Callable[..., None]:
     """Send a signal once an event of `kind` tells of `step` or a later one."""
 
-    def disturb(process: subprocess.Popen[str], folder: Path) -> None:
+    def disturb(process: subprocess.Popen[str] | Stage, folder: Path) -> None:
         path = folder / "events.jsonl"
         deadline = time.monotonic() + 250
         while process.poll() is None and time.monotonic() < deadline:
@@ -211,7 +212,7 @@ def test_bad_input_is_refused_before_the_model_loads(launch, tiny: Path, ranking
     cases.append(("dpo", {"data": rankings, "gamma": 1}, "gamma is no field of the stage dpo"))
     cases.append(("dpo", {"data": rankings, "beta": -1}, "beta must be a number from 0.0001 to 100"))
     for number, (stage, arguments, words) in enumerate(cases):
-        run = launch(stage, name=str(number), **({"model": tiny} | arguments))
+        run = launch(stage, name=str(number), cold=True, **({"model": tiny} | arguments))
         assert run.code == 1, run.stderr
         assert words in run.result["error"]
         assert run.result["status"] == "failed" and run.result["checkpoint"] is None
