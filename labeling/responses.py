@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 from hone import prepared
 from hone.accounts.models import User
 from hone.audit.models import event, record
-from hone.lists import listed
+from hone.lists import in_a_row, listed
 from labeling import checks, comparisons, item_keys, ranking_answers, statements, verdicts
 from labeling.assignment import LeaseLost, enter_by_slot, give_back, lock_held, lock_person, move_up
 from labeling.checks import duplicates
@@ -227,7 +227,7 @@ def _refuse_blocked(findings: list[checks.Finding]) -> None:
             if finding.sentence not in sentences:
                 sentences.append(finding.sentence)
     if errors:
-        raise Invalid(**{field: " ".join(sentences) for field, sentences in errors.items()})
+        raise Invalid(**{field: in_a_row(*sentences) for field, sentences in errors.items()})
 
 
 def _own_prompt(*, slot: Slot, user: User, messages: list[dict[str, str]], answer: dict[str, Any]) -> Prompt:

@@ -14,6 +14,7 @@ from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 
 from hone.accounts.models import Project, User
+from hone.lists import in_a_row
 from hone.markdown import render
 from labeling import ahead, assignment, checks, guidelines, responses, settling
 from labeling.api import serializers
@@ -34,7 +35,7 @@ LOST = {409: serializers.ConflictSerializer}
 def lease_lost(*, draft_saved: bool = False) -> Response:
     detail = _("Your lease on this item has ended.")
     if draft_saved:
-        detail += " " + _("What you entered is kept as a draft.")
+        detail = in_a_row(detail, _("What you entered is kept as a draft."))
     return Response(
         {"code": "lease_lost", "detail": detail, "draft_saved": draft_saved}, status=status.HTTP_409_CONFLICT
     )

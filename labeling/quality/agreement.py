@@ -12,7 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from labeling.quality.intervals import wilson
+
 RESAMPLES = 2000
+ENOUGH_ITEMS = 20  # of fewer, a resampled interval is far too narrow: three alike have no width at all
 _BLOCK = 100_000  # pairs of people compared at once: a bound on memory
 _NOT_JUDGED = 2  # a sign that is none of -1, 0, 1
 
@@ -178,7 +181,8 @@ def bootstrap_share(
 
     Items are resampled, not judgements: those of one item hang together. Items with the same hits and totals are
     drawn together, by how many they are, which is the same distribution and needs no more memory for a million
-    items than for ten. None where nothing was compared.
+    items than for ten. Of fewer than ENOUGH_ITEMS the interval holds Wilson's too, each item one trial: a few that are
+    alike would have none at all. None where nothing was compared.
     """
     hit, total = np.asarray(hits, dtype=float), np.asarray(totals, dtype=float)
     if total.sum() == 0:
@@ -187,8 +191,12 @@ def bootstrap_share(
     drawn = np.random.default_rng(seed).multinomial(len(total), counts / len(total), size=RESAMPLES)
     sums = drawn @ alike.imag
     shares = (drawn @ alike.real)[sums > 0] / sums[sums > 0]
-    low, high = np.percentile(shares, [2.5, 97.5])
-    return Share(float(hit.sum() / total.sum()), float(low), float(high), int(total.sum()), int((total > 0).sum()))
+    low, high = (float(end) for end in np.percentile(shares, [2.5, 97.5]))
+    value, items = float(hit.sum() / total.sum()), int((total > 0).sum())
+    if items < ENOUGH_ITEMS:
+        lowest, highest = wilson(value, items)
+        low, high = min(low, lowest), max(high, highest)
+    return Share(value, low, high, int(total.sum()), items)
 
 
 def _signs(ranks: np.ndarray) -> np.ndarray:

@@ -7,10 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from labeling.quality.agreement import Share, bootstrap_share
-
-# Below this many rankings that say something, a resampled interval is far too narrow: three alike have no width at all.
-ENOUGH_RANKINGS = 20
+from labeling.quality.agreement import ENOUGH_ITEMS, Share, bootstrap_share
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ class Habits:
     def warnings(self) -> list[str]:
         """Codes of what somebody should look at: the interval excludes what chance explains, with margin.
 
-        None from a share of fewer than ENOUGH_RANKINGS rankings.
+        None from a share of fewer than ENOUGH_ITEMS rankings.
         """
         found = []
         if _is_outside(self.earlier, 0.45, 0.55):
@@ -70,7 +67,7 @@ class Habits:
             found.append("unmoved")
         if _is_outside(self.tied, 0, 0.3):
             found.append("tied")
-        if self.haste is not None and self.timed >= ENOUGH_RANKINGS and _at_least(self.haste, self.timed) > 0.2:
+        if self.haste is not None and self.timed >= ENOUGH_ITEMS and _at_least(self.haste, self.timed) > 0.2:
             found.append("haste")
         return found
 
@@ -103,7 +100,7 @@ def habits(rankings: Sequence[Shown], *, seed: int = 0) -> Habits:
 
 def _is_outside(share: Share | None, low: float, high: float) -> bool:
     """Whether enough rankings say that the share lies beyond low or high."""
-    return share is not None and share.items >= ENOUGH_RANKINGS and (share.low > high or share.high < low)
+    return share is not None and share.items >= ENOUGH_ITEMS and (share.low > high or share.high < low)
 
 
 def _preferred(ranking: Shown, larger: Mapping[int, float]) -> tuple[int, int]:

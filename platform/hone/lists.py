@@ -1,4 +1,4 @@
-"""Lists inside a sentence, set as the reader's language sets them."""
+"""Lists inside a sentence and sentences in a row, set as the reader's language sets them."""
 
 from collections.abc import Iterable
 
@@ -7,3 +7,11 @@ from django.utils.translation import pgettext
 
 def listed(parts: Iterable[str]) -> str:
     return pgettext("between the parts of a list", ", ").join(parts)
+
+
+def in_a_row(*sentences: str) -> str:
+    """One after the other, with a space where the language has one: Chinese stops bring their own."""
+    row = ""
+    for sentence in filter(None, map(str, sentences)):
+        row += sentence if not row or row.endswith(("。", "！", "？")) else f" {sentence}"
+    return row

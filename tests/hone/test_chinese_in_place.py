@@ -8,7 +8,7 @@ from django.test import Client
 from django.utils import translation
 
 from hone.accounts.models import Invitation, Project, User
-from hone.lists import listed
+from hone.lists import in_a_row, listed
 from labeling import pay
 from tests import sitemap
 from training.models import Run
@@ -61,3 +61,8 @@ def test_lists_are_set_as_the_language_sets_them() -> None:
         assert listed("AB") == "A, B"
     with translation.override("zh-hans"):
         assert listed("AB") == "A、B"
+
+
+def test_sentences_in_a_row_stand_apart_as_their_language_asks() -> None:
+    assert in_a_row("One.", "", "Two.", "Three.") == "One. Two. Three."
+    assert in_a_row("一。", "二！", "三。") == "一。二！三。" and in_a_row("", "一。") == "一。" and in_a_row() == ""

@@ -21,6 +21,7 @@ from labeling.quality.agreement import (
     summary,
     tau_b,
 )
+from labeling.quality.intervals import wilson
 
 NAN = float("nan")
 # Krippendorff (2011), "Computing Krippendorff's Alpha-Reliability", section C: four observers, twelve units.
@@ -90,6 +91,19 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
         assert share is not None
         held += share.low <= 0.726 <= share.high
     assert 0.90 <= held / 300 <= 0.98
+
+
+@pytest.mark.parametrize("items", [1, 3, 8])
+def test_few_items_have_an_interval_all_the_same(items: int) -> None:
+    alike = bootstrap_share([3] * items, [3] * items)
+    assert alike is not None and alike.value == alike.high == 1 and alike.low == pytest.approx(wilson(1.0, items)[0])
+    rng = np.random.default_rng(6)
+    held = 0
+    for draw in range(200):
+        share = bootstrap_share(rng.binomial(2, 0.8, size=items), [2] * items, seed=draw)
+        assert share is not None
+        held += share.low <= 0.8 <= share.high
+    assert held / 200 >= 0.9
 
 
 orders = st.lists(st.integers(0, 3), min_size=2, max_size=6)

@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
+from hone.lists import in_a_row
 from labeling.models import Category
 from training import metrics as numbers
 from training.models import Round, Run, Stage
@@ -212,7 +213,7 @@ def bounded(bound: BoundField) -> BoundField:
     else:
         return bound
     # From the form's field, which stays as it is: asked twice, the bounds are there once.
-    bound.help_text = f"{bound.field.help_text} {text}"
+    bound.help_text = in_a_row(bound.field.help_text, text)
     return bound
 
 
