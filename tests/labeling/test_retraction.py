@@ -5,6 +5,7 @@ import json
 import threading
 import uuid
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db import connections, transaction
@@ -16,6 +17,7 @@ from hone.accounts.models import Project, User
 from hone.audit.models import Event
 from labeling import assignment, importing, queries, responses, retraction
 from labeling.models import Comparison, Demonstration, Ranking, Retraction, Slot
+from labeling.review import drawing
 from tests import factories
 from training import estimates, lineage, retracted, rounds, snapshots
 from training.records import DemonstrationRow, RankingRow, read_parquet
@@ -233,15 +235,14 @@ def test_a_submit_that_is_under_way_is_taken_back_with_its_comparisons(
     """The retraction waits for the submit's lock on the person: no label slips between its counts and its marks."""
     factories.make_ranking(contractor, project, [[0], [1]])
     written, go_on = threading.Event(), threading.Event()
-    write = responses._write_ranking
+    enter = drawing.enter  # what a submit does last, its label written
 
-    def slowly(**values: object) -> Ranking:
-        made = write(**values)  # type: ignore[arg-type]
+    def slowly(**values: Any) -> Any:
         written.set()
         assert go_on.wait(10)
-        return made
+        return enter(**values)
 
-    monkeypatch.setattr(responses, "_write_ranking", slowly)
+    monkeypatch.setattr(drawing, "enter", slowly)
 
     def in_thread(work: object) -> threading.Thread:
         def run() -> None:
