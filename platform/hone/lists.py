@@ -9,7 +9,7 @@ def listed(parts: Iterable[str]) -> str:
     return pgettext("between the parts of a list", ", ").join(parts)
 
 
-def in_a_row(*sentences: str) -> str:
+def in_a_row(*sentences: object) -> str:
     """One after the other, with a space where the language has one: Chinese stops bring their own."""
     row = ""
     for sentence in filter(None, map(str, sentences)):
