@@ -19,11 +19,6 @@ hypothesis.settings.load_profile("hone")
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What starts real servers and trainers comes first: at the end one process would wait for it alone."""
-    items.sort(key=lambda item: "slow" not in item.keywords)
-
-
 @pytest.fixture(autouse=True)
 def plain_files(settings: Any, tmp_path: Path) -> None:
     """Static files without a collectstatic; runs and snapshots in the test's own folder; quick passwords."""
