@@ -6,7 +6,7 @@ from playwright.sync_api import Locator, Page, expect
 from hone.accounts.models import Project, User
 from labeling.models import Item
 from tests import factories
-from tests.e2e.steps import OpenPage, expect_order, middle
+from tests.e2e.steps import OpenPage, eventually, expect_order, middle
 
 pytestmark = pytest.mark.browser
 COMPOSING = "new KeyboardEvent('keydown', { key: 'Escape', isComposing: true, bubbles: true, cancelable: true })"
@@ -76,7 +76,7 @@ def test_arrows_scroll_wide_code_that_has_the_focus(open_page: OpenPage, project
     for _ in range(3):
         page.keyboard.press("ArrowRight")
     expect(code).to_be_focused()
-    page.wait_for_function("document.activeElement.scrollLeft > 0")
+    eventually(page, lambda: page.evaluate("document.activeElement.scrollLeft > 0"))
     page.get_by_role("article", name="Answer B").focus()
     page.keyboard.press("ArrowRight")
     expect(page.get_by_role("article", name="Answer C")).to_be_focused()

@@ -46,6 +46,8 @@ def opened_again(page: Page) -> Page:
 def another_tab(page: Page) -> Page:
     """In place of this one, whose last words to the server are lost before the network is back: else they save all."""
     context = page.context
+    # A browser may keep what a closed tab sends until the network is back: this one sends nothing.
+    page.evaluate("() => { window.fetch = () => Promise.reject(new TypeError('no network')); }")
     page.close()
     again = context.new_page()
     again.wait_for_timeout(500)

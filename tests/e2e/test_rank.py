@@ -127,7 +127,7 @@ def test_swiping_an_answer_scrolls_and_moves_no_letter(open_page: OpenPage, cont
     page = ranking_page(open_page, contractor, viewport=PHONE, has_touch=True, is_mobile=True)
     x, y = middle(page.get_by_role("article", name="Answer A"))
     swipe(page, (x + 120, y), (x - 120, y))
-    page.wait_for_function("document.querySelector('[data-answers]').scrollLeft > 100")
+    eventually(page, lambda: page.evaluate("document.querySelector('[data-answers]').scrollLeft > 100"))
     swipe(page, (x, y), middle(zone(page, "1")))
     expect_order(page, t1="", x="", free="ABCD")
     expect(page.locator(".is-held")).to_have_count(0)

@@ -16,6 +16,7 @@ from tests.e2e.steps import (
     PHONE,
     OpenPage,
     drag,
+    eventually,
     expect_nothing_wide,
     expect_order,
     expect_saved,
@@ -311,7 +312,7 @@ class TestLongAnswers:
         first, second = (page.get_by_role("article", name=f"Answer {letter}") for letter in "AB")
         first.evaluate("card => { card.scrollTop = (card.scrollHeight - card.clientHeight) / 2; }")
         share = "card => card.scrollTop / (card.scrollHeight - card.clientHeight)"
-        page.wait_for_function("() => document.querySelector('[data-letter=B]').scrollTop > 0")
+        eventually(page, lambda: page.evaluate("document.querySelector('[data-letter=B]').scrollTop > 0"))
         assert abs(second.evaluate(share) - 0.5) < 0.02
         press(page, "s")
         page.wait_for_timeout(150)  # the leader of the last scroll has stepped back
