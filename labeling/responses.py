@@ -7,7 +7,6 @@ close the slot, drop the draft. A repeated submit with the same client key finds
 import contextlib
 import string
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,8 +87,6 @@ def submit(
             # Locked, because a draft that is saved meanwhile must not come back after this.
             project = enter_by_slot(slot_id, user=user, lock=True)
             locked = lock_held(slot_id=slot_id, user=user, lease_token=lease_token, project=project)
-            make, store = _MADE[locked.kind]
-            label = make(slot=locked, user=user, client_key=client_key, answer=answer)
             closing = {
                 "slot": slot_id,
                 "item": locked.item_id,
@@ -99,7 +96,12 @@ def submit(
                 "seconds": locked.project.lease_seconds,
                 "open_for": open_for,
             }
-            next_slot = store(label, closing)
+            given: dict[str, Any] = {"slot": locked, "user": user, "client_key": client_key, "answer": answer}
+            label: Demonstration | Ranking
+            if locked.kind == "rank":
+                next_slot = _store_ranking(label := _ranking(**given), closing)
+            else:
+                next_slot = _store_demonstration(label := _demonstration(**given), closing)
             drawing.enter(slot=locked, label=label)
     except LeaseLost as lost:
         # The same request may have been sent before, or twice at once: the second waited for the first one's lock.
@@ -336,12 +338,6 @@ def _placed(*, shown: list[int], answer: dict[str, Any]) -> tuple[list[list[int]
     # Inside a tier the order says nothing, so it is stored sorted.
     placed = [sorted(index_of[letter] for letter in tier) for tier in tiers if tier]
     return placed, sorted(index_of[letter] for letter in unacceptable)
-
-
-_MADE: dict[str, tuple[Callable[..., Any], Callable[[Any, dict[str, Any]], int | None]]] = {
-    "rank": (_ranking, _store_ranking),
-    "write": (_demonstration, _store_demonstration),
-}
 
 
 def draft_of(kind: str, answer: dict[str, Any]) -> dict[str, Any]:

@@ -63,9 +63,9 @@ LOCK_PERSON = "SELECT id FROM accounts_user WHERE id = %(user)s FOR NO KEY UPDAT
 
 # With it the project's rates of hidden checks (null where it has none), and whether it has lanes.
 _RATES = """checks.gold_percent, checks.repeat_percent, checks.repeat_distance,
-       EXISTS (SELECT FROM labeling_lane AS lane WHERE lane.project_id = checked.id) AS has_lanes"""
+       EXISTS (SELECT FROM labeling_lane AS lane WHERE lane.project_id = {project}) AS has_lanes"""
 LOCK_TO_HAND_OUT = f"""
-SELECT person.id, {_RATES.replace("checked.id", "%(project)s")}
+SELECT person.id, {_RATES.format(project="%(project)s")}
   FROM accounts_user AS person
   LEFT JOIN labeling_hiddenchecks AS checks ON checks.project_id = %(project)s
  WHERE person.id = %(user)s FOR NO KEY UPDATE OF person
@@ -73,7 +73,7 @@ SELECT person.id, {_RATES.replace("checked.id", "%(project)s")}
 
 # The same with the project itself, by its address, for access.admit.
 ENTER = f"""
-SELECT {access.ADMITTED}, {_RATES.replace("checked.id", "project.id")}
+SELECT {access.ADMITTED}, {_RATES.format(project="project.id")}
   FROM accounts_user AS person
   JOIN accounts_project AS project ON project.slug = %(slug)s
   {access.MEMBER}

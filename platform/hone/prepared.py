@@ -18,6 +18,7 @@ from django.db.models.base import ModelState
 from psycopg.rows import dict_row
 
 M = TypeVar("M", bound=models.Model)
+_KEPT = "_hone_prepared"  # the connection's attribute that holds its cursor
 
 
 def rows(sql: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -83,9 +84,6 @@ def _cursor(connection: psycopg.Connection[Any]) -> psycopg.RawCursor[dict[str, 
     return kept
 
 
-_KEPT = "_hone_prepared"
-
-
 @functools.cache
 def _numbered(sql: str) -> tuple[str, list[str]]:
     """The statement as PostgreSQL takes it, with $1 for the first name that stands in it as %(name)s."""
@@ -139,18 +137,18 @@ def parts(statements: Mapping[str, str]) -> str:
 def insert(
     row: models.Model,
     *,
-    also: Mapping[str, str] | None = None,
-    show: str = "id",
-    values: Mapping[str, Any] | None = None,
+    also: Mapping[str, str],
+    show: str,
+    values: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Stores a new instance as its `save` would, without the signals, and sets its key. Raises IntegrityError.
 
     `also` are other statements that run with it, by name: they find the new key as `made.id`, the new row's values
     under the names of their columns, and `values`. Returns what `show` selects from `made` and those.
     """
-    sql, fields = _inserting(type(row), tuple((also or {}).items()), show)
+    sql, fields = _inserting(type(row), tuple(also.items()), show)
     of_row = {field.column: field.get_db_prep_save(field.pre_save(row, add=True), connection) for field in fields}
-    [made] = rows(sql, {**of_row, **(values or {})})
+    [made] = rows(sql, {**of_row, **values})
     row.pk = made.pop("made_id")
     row._state.adding, row._state.db = False, connection.alias
     return made
