@@ -64,7 +64,7 @@ def _next(*, project: Project, user: User, kind: str, rates: Mapping[str, Any]) 
     statements below could not see until the other transaction commits."""
     taking = {"user": user.pk, "project": project.pk, "confirm": project.confirm_guideline}
     take = statements.TAKE[kind, rates["has_lanes"]]
-    found = prepared.row(statements.NEXT[kind, rates["has_lanes"]], taking)
+    found = prepared.row(statements.NEXT[kind, rates["has_lanes"]], taking) or prepared.row(take, taking)
     if found is not None and found["was_held"]:
         slot = slot_of(found, project)
         if found["is_ahead"]:

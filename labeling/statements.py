@@ -194,7 +194,7 @@ def _first_without_lanes(free: str, where: str = "") -> str:
 
 
 def _take(kind: str, *, lanes: bool, held: bool) -> str:
-    """The slot that the person holds, where `held` asks for it, or else the best open one; locked. See TAKE."""
+    """The best open slot, locked; with `held` what the person holds before it, and nothing from the front. See TAKE."""
     free = _free(kind)
     if lanes:
         first, in_lane = _first, "slot.lane IN (SELECT lane FROM lanes)"
@@ -212,8 +212,9 @@ def _take(kind: str, *, lanes: bool, held: bool) -> str:
    ORDER BY draft.saved_at DESC, slot.index LIMIT 1 FOR UPDATE OF slot SKIP LOCKED""",
         "urgent": first(free, "AND slot.priority > (SELECT priority FROM place)"),
         "onward": first(free, onward),
-        "front": first(free),
     }
+    if not held:
+        parts["front"] = first(free)
     before, walks = ["held"] if held else [], ""
     for name, walk in parts.items():
         empty = " AND ".join(f"NOT EXISTS (SELECT FROM {earlier})" for earlier in before) or "true"
@@ -236,7 +237,8 @@ WITH {in_hand}{of_person}place AS MATERIALIZED (
 # By kind, and whether the project has lanes: without them the plan is half as large, and so is what it costs.
 TAKE = {(kind, lanes): _take(kind, lanes=lanes, held=False) for kind in Kind.values for lanes in (False, True)}
 
-# The same, but before all what the person has in hand (`was_held`); one look for both, since most have nothing.
+# Before all what the person has in hand (`was_held`), in one look with what is open, since most have nothing in hand. It
+# leaves out the front, which most have behind them: who finds nothing asks TAKE.
 NEXT = {(kind, lanes): _take(kind, lanes=lanes, held=True) for kind in Kind.values for lanes in (False, True)}
 
 # For each of these projects how many items the person could take, counted no further than `most` slots a lane.

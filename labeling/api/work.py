@@ -14,6 +14,7 @@ from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 
 from hone.accounts.models import Project, User
+from hone.api.negotiation import IgnoreAccept
 from hone.lists import in_a_row
 from hone.markdown import render
 from labeling import ahead, assignment, checks, guidelines, responses, settling
@@ -72,6 +73,7 @@ class Checked(APIView):
     """A view whose request body has a serializer; `read` answers with the checked values."""
 
     serializer_class: Any
+    content_negotiation_class = IgnoreAccept
 
     def read(self, request: Request) -> dict[str, Any]:
         if request.data is None:
@@ -89,6 +91,8 @@ class Checked(APIView):
 
 
 class NextView(APIView):
+    content_negotiation_class = IgnoreAccept
+
     @extend_schema(
         request=None,
         responses={

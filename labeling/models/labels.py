@@ -173,10 +173,12 @@ class Comparison(models.Model):
     # Neither has an index of its own: those of the constraint and of the export begin with them.
     ranking = models.ForeignKey(Ranking, on_delete=models.CASCADE, related_name="comparisons", db_index=False)
     # Copies of the ranking's columns, so that an export is one walk along one index; `retraction` alone may change.
-    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="comparisons", db_index=False)
-    prompt = models.ForeignKey(Prompt, on_delete=models.PROTECT, related_name="comparisons")
-    chosen = models.ForeignKey(Completion, on_delete=models.PROTECT, related_name="+")
-    rejected = models.ForeignKey(Completion, on_delete=models.PROTECT, related_name="+")
+    # PostgreSQL checks the ranking alone, whose own row holds on to the project, prompt and item: four more checks a
+    # comparison would cost a submit as much as storing it does (docs/decisions/0014-hot-path.md).
+    project = models.ForeignKey(Project, models.PROTECT, related_name="comparisons", db_index=False, db_constraint=False)
+    prompt = models.ForeignKey(Prompt, models.PROTECT, related_name="comparisons", db_constraint=False)
+    chosen = models.ForeignKey(Completion, models.PROTECT, related_name="+", db_constraint=False)
+    rejected = models.ForeignKey(Completion, models.PROTECT, related_name="+", db_constraint=False)
     margin = models.PositiveSmallIntegerField(help_text="tiers between the two; 1 is the next tier")
     chosen_acceptable = models.BooleanField(default=True)
     rejected_acceptable = models.BooleanField(default=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.db import connections, transaction
+from django.db.models import ProtectedError
 from django.utils import timezone
 
 from hone.accounts.models import Project, User
@@ -75,6 +76,19 @@ class TestRanking:
         ranking = factories.make_ranking(robot, project, [[0], [1]])
         assert ranking.simulated
         assert set(Comparison.objects.values_list("simulated", flat=True)) == {True}
+
+    def test_comparisons_copy_what_their_ranking_names_and_hold_on_to_it(
+        self, project: Project, contractor: User
+    ) -> None:
+        """PostgreSQL checks the ranking alone, so this is all that keeps the copies right."""
+        factories.make_ranking(contractor, project, [[0], [1], [2, 3]])
+        ranking = Ranking.objects.get()
+        for comparison in Comparison.objects.select_related("chosen", "rejected"):
+            assert (comparison.project_id, comparison.prompt_id) == (ranking.project_id, ranking.prompt_id)
+            assert comparison.chosen.item_id == comparison.rejected.item_id == ranking.item_id
+            with pytest.raises(ProtectedError):
+                comparison.rejected.delete()
+        assert Comparison.objects.count() == 5
 
     @pytest.mark.parametrize(
         ("tiers", "unacceptable", "words"),

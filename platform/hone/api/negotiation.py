@@ -9,7 +9,7 @@ from rest_framework.request import Request
 
 
 class IgnoreAccept(DefaultContentNegotiation):
-    """A file is sent as it is; the first renderer, JSON, is for errors."""
+    """The first renderer, JSON, is for whatever is no file."""
 
     def select_renderer(
         self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: Any = None
