@@ -237,8 +237,8 @@ WITH {in_hand}{of_person}place AS MATERIALIZED (
 # By kind, and whether the project has lanes: without them the plan is half as large, and so is what it costs.
 TAKE = {(kind, lanes): _take(kind, lanes=lanes, held=False) for kind in Kind.values for lanes in (False, True)}
 
-# Before all what the person has in hand (`was_held`), in one look with what is open, since most have nothing in hand. It
-# leaves out the front, which most have behind them: who finds nothing asks TAKE.
+# Before all what the person has in hand (`was_held`), in one look with what is open, since most have nothing in hand.
+# It leaves out the front, which most have behind them: who finds nothing asks TAKE.
 NEXT = {(kind, lanes): _take(kind, lanes=lanes, held=True) for kind in Kind.values for lanes in (False, True)}
 
 # For each of these projects how many items the person could take, counted no further than `most` slots a lane.

@@ -175,7 +175,9 @@ class Comparison(models.Model):
     # Copies of the ranking's columns, so that an export is one walk along one index; `retraction` alone may change.
     # PostgreSQL checks the ranking alone, whose own row holds on to the project, prompt and item: four more checks a
     # comparison would cost a submit as much as storing it does (docs/decisions/0014-hot-path.md).
-    project = models.ForeignKey(Project, models.PROTECT, related_name="comparisons", db_index=False, db_constraint=False)
+    project = models.ForeignKey(
+        Project, models.PROTECT, related_name="comparisons", db_index=False, db_constraint=False
+    )
     prompt = models.ForeignKey(Prompt, models.PROTECT, related_name="comparisons", db_constraint=False)
     chosen = models.ForeignKey(Completion, models.PROTECT, related_name="+", db_constraint=False)
     rejected = models.ForeignKey(Completion, models.PROTECT, related_name="+", db_constraint=False)
