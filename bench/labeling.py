@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ class Annotator:
             end = time.perf_counter() + seconds
             while ready and time.perf_counter() < end:
                 ready = self._cycle(connection)
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             self.errors.append(f"connection: {error}")
             start.abort()
         finally:
@@ -56,11 +57,26 @@ class Annotator:
 
     def _cycle(self, connection: http.client.HTTPConnection, *, measured: bool = True) -> bool:
         began = time.perf_counter()
-        status, work = self._post(connection, f"/api/v1/projects/{PROJECT}/work/rank/next/", {})
+        status, work = self.ask(connection)
         between = time.perf_counter()
         if status != 200 or not work:
             self.errors.append(f"next: {status} {work}")
             return False
+        status, answer = self.submit(connection, work)
+        if status != 201:
+            self.errors.append(f"submit: {status} {answer}")
+            return False
+        if measured:
+            self.cycles.append(time.perf_counter() - began)
+            self.nexts.append(between - began)
+        return True
+
+    def ask(self, connection: http.client.HTTPConnection) -> tuple[int, Any]:
+        """The next item: status and answer."""
+        return self.send(connection, "POST", f"/api/v1/projects/{PROJECT}/work/rank/next/", {})
+
+    def submit(self, connection: http.client.HTTPConnection, work: dict[str, Any]) -> tuple[int, Any]:
+        """An order of the item's answers, drawn at random: status and answer."""
         letters = [answer["letter"] for answer in work["answers"]]
         random.shuffle(letters)
         body = {
@@ -70,18 +86,13 @@ class Annotator:
             "unacceptable": [],
             "active_seconds": 30,
         }
-        status, answer = self._post(connection, f"/api/v1/work/{work['slot']}/submit/", body)
-        if status != 201:
-            self.errors.append(f"submit: {status} {answer}")
-            return False
-        if measured:
-            self.cycles.append(time.perf_counter() - began)
-            self.nexts.append(between - began)
-        return True
+        return self.send(connection, "POST", f"/api/v1/work/{work['slot']}/submit/", body)
 
-    def _post(self, connection: http.client.HTTPConnection, path: str, body: dict[str, Any]) -> tuple[int, Any]:
+    def send(
+        self, connection: http.client.HTTPConnection, method: str, path: str, body: dict[str, Any] | None = None
+    ) -> tuple[int, Any]:
         headers = {"Content-Type": "application/json", "Cookie": self.cookie, "X-CSRFToken": self.csrf}
-        connection.request("POST", path, json.dumps(body), headers)
+        connection.request(method, path, None if body is None else json.dumps(body), headers)
         response = connection.getresponse()
         content = response.read()
         return response.status, json.loads(content) if content else None
@@ -213,48 +224,58 @@ def measure(items: int, annotators: int, seconds: float, var: Path) -> dict[str,
         host, port = address.rsplit(":", 1)
         web = next(command for command in commands(address=address) if command.name == "web")
         supervisor.run(web)
-        wait_for(lambda: _answers(host, int(port)), seconds=60, what="The web server")
-        postmaster = int((var / "postgres" / "postmaster.pid").read_text().split()[0])
-        roots = {"web": supervisor._children["web"].pid, "database": postmaster}
-        barrier = threading.Barrier(annotators + 1)
-        threads = [threading.Thread(target=p.work, args=(host, int(port), barrier, seconds)) for p in people]
-        for thread in threads:
-            thread.start()
-        barrier.wait()
-        began, before = time.perf_counter(), {name: cpu_seconds(root) for name, root in roots.items()}
-        for thread in threads:
-            thread.join()
-        took, after = time.perf_counter() - began, {name: cpu_seconds(root) for name, root in roots.items()}
-        # Once, at the end: reading the pages of all processes meanwhile would take a tenth of a core.
-        memory = memory_mb([*roots.values()])
-        cycles = sorted(cycle for person in people for cycle in person.cycles)
-        errors = [error for person in people for error in person.errors]
-        for error in errors[:5]:
-            print(error, file=sys.stderr)
-        used = {name: 1000 * (after[name] - before[name]) / max(1, len(cycles)) for name in roots}
-        return {
-            "items": items,
-            "annotators": annotators,
-            "cycles": len(cycles),
-            "tasks_per_s": round(len(cycles) / took, 1),
-            "server_cpu_ms": round(sum(used.values()), 2),
-            **{f"{name}_cpu_ms": round(milliseconds, 2) for name, milliseconds in used.items()},
-            "p50_ms": _ms(cycles, 50),
-            "p95_ms": _ms(cycles, 95),
-            "p99_ms": _ms(cycles, 99),
-            "next_p50_ms": _ms(sorted(n for person in people for n in person.nexts), 50),
-            "errors": len(errors),
-            "over_assigned": over_assigned(),
-            "rss_mb": round(memory),
-        }
+        wait_for(lambda: answers(host, int(port), "/health/"), seconds=60, what="The web server")
+        roots = {"web": supervisor._children["web"].pid, "database": postmaster(var)}
+        found = drive(people, host, int(port), seconds, roots=roots)
+        return {"items": items, "annotators": annotators, **found, "over_assigned": over_assigned()}
     finally:
         supervisor.stop()
 
 
-def _answers(host: str, port: int) -> bool:
+def postmaster(var: Path) -> int:
+    """The embedded PostgreSQL's process."""
+    return int((var / "postgres" / "postmaster.pid").read_text().split()[0])
+
+
+def drive(
+    people: Sequence[Annotator], host: str, port: int, seconds: float, *, roots: dict[str, int]
+) -> dict[str, Any]:
+    """Lets the annotators work; CPU and memory are those of the `roots` and what is below them."""
+    barrier = threading.Barrier(len(people) + 1)
+    threads = [threading.Thread(target=p.work, args=(host, port, barrier, seconds)) for p in people]
+    for thread in threads:
+        thread.start()
+    barrier.wait()
+    began, before = time.perf_counter(), {name: cpu_seconds(root) for name, root in roots.items()}
+    for thread in threads:
+        thread.join()
+    took, after = time.perf_counter() - began, {name: cpu_seconds(root) for name, root in roots.items()}
+    # Once, at the end: reading the pages of all processes meanwhile would take a tenth of a core.
+    memory = memory_mb([*roots.values()])
+    cycles = sorted(cycle for person in people for cycle in person.cycles)
+    errors = [error for person in people for error in person.errors]
+    for error in errors[:5]:
+        print(error, file=sys.stderr)
+    used = {name: 1000 * (after[name] - before[name]) / max(1, len(cycles)) for name in roots}
+    return {
+        "cycles": len(cycles),
+        "tasks_per_s": round(len(cycles) / took, 1),
+        "server_cpu_ms": round(sum(used.values()), 2),
+        **{f"{name}_cpu_ms": round(milliseconds, 2) for name, milliseconds in used.items()},
+        "p50_ms": _ms(cycles, 50),
+        "p95_ms": _ms(cycles, 95),
+        "p99_ms": _ms(cycles, 99),
+        "next_p50_ms": _ms(sorted(n for person in people for n in person.nexts), 50),
+        "errors": len(errors),
+        "rss_mb": round(memory),
+    }
+
+
+def answers(host: str, port: int, path: str) -> bool:
+    """Whether the server answers this path with 200."""
     try:
         connection = http.client.HTTPConnection(host, port, timeout=2)
-        connection.request("GET", "/health/")
+        connection.request("GET", path)
         return connection.getresponse().status == 200
     except OSError:
         return False
