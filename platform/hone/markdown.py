@@ -56,8 +56,24 @@ def render(text: str) -> str:
     return _rendered(text) if len(text) <= _KEPT_CHARS else _rendered.__wrapped__(text)
 
 
+# A paragraph of one line in which nothing means anything to CommonMark or to HTML.
+_PLAIN = re.compile(r"(?![-+=#]|\d+[.)])[^\\`*_\[\]<>&!$~|\x00-\x1f\x7f-\xa0]+")
+
+
+def _plain(text: str) -> str | None:
+    """What _parsed gives for paragraphs of plain text, which most answers are, in a tenth of its time; or None."""
+    paragraphs = text.split("\n\n")
+    if all(_PLAIN.fullmatch(one) and one == one.strip() for one in paragraphs):
+        return "".join(f'<p dir="auto">{one}</p>\n' for one in paragraphs)
+    return None
+
+
 @functools.lru_cache(_KEPT)
 def _rendered(text: str) -> str:
+    return _plain(text) or _parsed(text)
+
+
+def _parsed(text: str) -> str:
     html = _cleaner.clean(_parser.render(text))
     # The page has its own first heading.
     html = html.replace("<h1>", "<h2>").replace("</h1>", "</h2>")

@@ -1,8 +1,38 @@
 """What people write is shown harmlessly."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from hone import markdown
 from hone.markdown import render
+
+# Letters, what begins a list, a heading or an entity, and spaces and breaks of all kinds.
+ORDINARY = st.sampled_from("ab1 .,:;'\"()?-+=#\n\n>%/@{}^’中。\u2028\x85\u200b\u202e\ufeff\u3000é")
+
+
+@settings(max_examples=2000)
+@given(st.text(ORDINARY | st.characters(exclude_categories=["Cs"])))
+def test_plain_paragraphs_are_what_the_whole_renderer_makes_of_them(text: str) -> None:
+    plain = markdown._plain(text)
+    assert plain is None or plain == markdown._parsed(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_plain"),
+    [
+        ('It\'s "plain": 3.5 % (or so).\n\n第二段。', True),
+        ("1. a list", False),
+        ("- a list", False),
+        ("one\ntwo", False),
+        ("a *word*", False),
+        ("AT&T", False),
+        (" indented", False),
+        ("", False),
+    ],
+)
+def test_only_what_means_nothing_to_the_renderer_goes_past_it(text: str, is_plain: bool) -> None:
+    assert (markdown._plain(text) is not None) is is_plain
 
 
 @pytest.mark.parametrize(

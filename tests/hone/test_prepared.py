@@ -1,5 +1,6 @@
 """Hand-written statements: Django's errors, its transaction and its values; and the sessions that are read by one."""
 
+import json
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from importlib import import_module
@@ -8,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 from django.conf import settings
+from django.contrib.sessions.backends import db as signed
 from django.db import IntegrityError, NotSupportedError, OperationalError, connection, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -200,6 +202,19 @@ class TestSessions:
         client.force_login(contractor)
         Session.objects.update(user=None)
         assert client.get("/").status_code == 200
+
+    def test_a_session_that_django_signed_goes_on_and_one_of_another_user_does_not(
+        self, contractor: User, reviewer: User
+    ) -> None:
+        client = Client()
+        client.force_login(contractor)
+        row = Session.objects.get()
+        kept = json.loads(row.session_data)
+        Session.objects.update(session_data=signed.SessionStore().encode(kept))
+        assert client.get("/").status_code == 200
+        # Whoever writes another person's number into a session lacks what signs that person's log-in.
+        Session.objects.update(session_data=json.dumps({**kept, "_auth_user_id": str(reviewer.pk)}), user=reviewer)
+        assert client.get("/").status_code == 302
 
     def test_a_session_is_never_anothers(self, contractor: User, reviewer: User) -> None:
         client = Client()

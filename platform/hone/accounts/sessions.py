@@ -1,5 +1,6 @@
 """Sessions in the database, each with its person: every request begins with the one statement that reads both."""
 
+import json
 from contextvars import ContextVar
 from typing import Any
 
@@ -38,6 +39,15 @@ class SessionStore(db.SessionStore):
             return {}
         _read.set(prepared.instance(User, found) if found["id"] is not None else None)
         return self.decode(found["session_data"])
+
+    def encode(self, session_dict: dict[str, Any]) -> str:
+        """JSON as it is: who could write it could write any row. A log-in is signed by itself (HASH_SESSION_KEY)."""
+        return json.dumps(session_dict, separators=(",", ":"))
+
+    def decode(self, session_data: str) -> dict[str, Any]:
+        # Rows from before are signed.
+        found: dict[str, Any] = json.loads(session_data) if session_data[:1] == "{" else super().decode(session_data)
+        return found
 
 
 def take_user(user_id: Any) -> User | None:
