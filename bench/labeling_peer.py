@@ -160,7 +160,15 @@ def measure(python: Path, items: int, annotators: int, seconds: float, var: Path
         people = [Annotator(cookie=cookie, csrf="", project=made["project"]) for cookie in made["cookies"]]
         host, port = free_address("127.0.0.1", 8800).rsplit(":", 1)
         [code] = python.parent.parent.glob("lib/python*/site-packages/label_studio")
-        command = [python.parent / "gunicorn", "--workers", str(WORKERS), "--bind", f"{host}:{port}", "--chdir", code]
+        command = [
+            str(python.parent / "gunicorn"),
+            "--workers",
+            str(WORKERS),
+            "--bind",
+            f"{host}:{port}",
+            "--chdir",
+            str(code),
+        ]
         with (var / "server.log").open("wb") as log:
             server = subprocess.Popen(
                 [*command, "--timeout", "120", "core.wsgi:application"], env=own, stdout=log, stderr=log

@@ -44,10 +44,11 @@ class SessionStore(db.SessionStore):
         """JSON as it is: who could write it could write any row. A log-in is signed by itself (HASH_SESSION_KEY)."""
         return json.dumps(session_dict, separators=(",", ":"))
 
-    def decode(self, session_data: str) -> dict[str, Any]:
-        # Rows from before are signed.
-        found: dict[str, Any] = json.loads(session_data) if session_data[:1] == "{" else super().decode(session_data)
-        return found
+    def decode(self, session_data: bytes | str) -> dict[str, Any]:
+        if str(session_data).startswith("{"):
+            found: dict[str, Any] = json.loads(session_data)
+            return found
+        return super().decode(session_data)  # signed, from before
 
 
 def take_user(user_id: Any) -> User | None:
