@@ -29,11 +29,16 @@ def coins(amount: Decimal, currency: str) -> str:
 
 
 @register.filter
+def in_seconds(seconds: float) -> str:
+    return _("%(n)d s") % {"n": round(seconds)}
+
+
+@register.filter
 def in_use(seconds: float | None) -> str:
     """Seconds as hours and minutes, or as seconds where it is less than a minute."""
     whole = int(seconds or 0)
     if whole < 60:
-        return _("%(n)d s") % {"n": whole}
+        return in_seconds(whole)
     hours, minutes = divmod(whole // 60, 60)
     if not hours:
         return _("%(n)d min") % {"n": minutes}
