@@ -3,9 +3,9 @@
     python -m bench.labeling_peer --items 10000 --annotators 32 --seconds 20 [--folder DIR] [--json]
 
 Label Studio runs in an environment of its own under DIR (made there at the first run, some minutes), behind gunicorn
-with four workers, the fastest of its servers here, on the same embedded PostgreSQL as Hone. Its project asks to rank
-four answers, two people an item. Hone is measured before and after it; `ratio` is Label Studio's server CPU a cycle by
-Hone's (the mean of both).
+with four workers, which was measured as its fastest server, on the same embedded PostgreSQL as Hone. Its project asks
+to rank four answers, two people an item. Hone is measured before and after it; `ratio` is Label Studio's server CPU a
+cycle by Hone's (the mean of both).
 """
 
 import argparse
@@ -26,6 +26,7 @@ from bench import labeling
 
 VERSION = "1.23.2"
 WORKERS = 4
+DATABASE = "label_studio"
 # Run by Label Studio's own Python: its tables, a project with items, and people who are logged in.
 _FILL = """
 import json, os, sys, time
@@ -123,7 +124,7 @@ def environment(database_url: str, data: Path) -> dict[str, str]:
         **{name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
         "DJANGO_SETTINGS_MODULE": "core.settings.label_studio",
         "DJANGO_DB": "default",
-        "POSTGRE_NAME": "label_studio",
+        "POSTGRE_NAME": DATABASE,
         "POSTGRE_USER": url.username or "postgres",
         "POSTGRE_PASSWORD": url.password or "",
         "POSTGRE_HOST": host,
@@ -133,7 +134,7 @@ def environment(database_url: str, data: Path) -> dict[str, str]:
         "FRONTEND_SENTRY_DSN": "",
         "COLLECT_ANALYTICS": "false",
         "LATEST_VERSION_CHECK": "false",
-        # The embedded PostgreSQL lacks both. Without their indexes a submit costs Label Studio less.
+        # The embedded PostgreSQL lacks both, so an annotation here goes into fewer indexes than it would.
         "SKIP_TRIGRAM_EXTENSION": "full",
         "SKIP_BTREE_GIN_EXTENSION": "full",
     }
@@ -150,7 +151,7 @@ def measure(python: Path, items: int, annotators: int, seconds: float, var: Path
     server: subprocess.Popen[bytes] | None = None
     try:
         with psycopg.connect(services.database_url, autocommit=True) as connection:
-            connection.execute("CREATE DATABASE label_studio")
+            connection.execute(f"CREATE DATABASE {DATABASE}")
         own = environment(services.database_url, var)
         sizes = map(str, (items, annotators, labeling.ANSWERS, labeling.SLOTS))
         filled = subprocess.run([python, "-c", _FILL, *sizes], env=own, capture_output=True, text=True)
@@ -178,7 +179,7 @@ def measure(python: Path, items: int, annotators: int, seconds: float, var: Path
         found = labeling.drive(
             people, host, int(port), seconds, roots={"web": server.pid, "database": labeling.postmaster(var)}
         )
-        with psycopg.connect(services.database_url.replace("/hone", "/label_studio", 1)) as connection:
+        with psycopg.connect(services.database_url, dbname=DATABASE) as connection:
             [broken] = connection.execute(_OVER_ASSIGNED, [labeling.SLOTS]).fetchall()
         return {"items": items, "annotators": annotators, **found, "over_assigned": broken[0]}
     finally:

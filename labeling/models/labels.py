@@ -173,8 +173,8 @@ class Comparison(models.Model):
     # Neither has an index of its own: those of the constraint and of the export begin with them.
     ranking = models.ForeignKey(Ranking, on_delete=models.CASCADE, related_name="comparisons", db_index=False)
     # Copies of the ranking's columns, so that an export is one walk along one index; `retraction` alone may change.
-    # PostgreSQL checks the ranking alone, whose own row holds on to the project, prompt and item: four more checks a
-    # comparison would cost a submit as much as storing it does (docs/decisions/0014-hot-path.md).
+    # PostgreSQL checks the ranking alone, whose own row holds on to the project, prompt and item; the other four would
+    # be 24 looks more at each submit of four answers (docs/decisions/0014-hot-path.md).
     project = models.ForeignKey(
         Project, models.PROTECT, related_name="comparisons", db_index=False, db_constraint=False
     )

@@ -30,6 +30,7 @@ def coins(amount: Decimal, currency: str) -> str:
 
 @register.filter
 def in_seconds(seconds: float) -> str:
+    """Seconds with their unit, however many."""
     return _("%(n)d s") % {"n": round(seconds)}
 
 

@@ -61,7 +61,7 @@ _PLAIN = re.compile(r"(?![-+=#]|\d+[.)])[^\\`*_\[\]<>&!$~|\x00-\x1f\x7f-\xa0]+")
 
 
 def _plain(text: str) -> str | None:
-    """What _parsed gives for paragraphs of plain text, which most answers are, in a tenth of its time; or None."""
+    """What _parsed gives for paragraphs of plain text, which most answers are, in a twentieth of its time; or None."""
     paragraphs = text.split("\n\n")
     if all(_PLAIN.fullmatch(one) and one == one.strip() for one in paragraphs):
         return "".join(f'<p dir="auto">{one}</p>\n' for one in paragraphs)
