@@ -32,14 +32,14 @@ COPY . .
 # The chmod is for source trees that were checked out under a strict umask.
 RUN chmod -R a+rX . \
  && SECRET_KEY=for-collectstatic-only python manage.py collectstatic --no-input --verbosity 0 \
- && mkdir -p var/runs var/snapshots var/models \
- && chown hone:hone var var/runs var/snapshots var/models
+ && mkdir -p var/runs var/snapshots var/models var/corpora \
+ && chown hone:hone var var/runs var/snapshots var/models var/corpora
 USER hone
 
 FROM base AS trainer
 COPY --from=trainer-packages /opt/venv /opt/venv
 COPY . .
 RUN chmod -R a+rX . \
- && mkdir -p var/runs var/snapshots var/models \
- && chown hone:hone var var/runs var/snapshots var/models
+ && mkdir -p var/runs var/snapshots var/models var/corpora \
+ && chown hone:hone var var/runs var/snapshots var/models var/corpora
 USER hone

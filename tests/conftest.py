@@ -6,17 +6,24 @@ from typing import Any
 
 import hypothesis
 import pytest
+from django.db import connection
 from django.utils import translation
 from rest_framework.test import APIClient
 
 from hone.accounts.models import Project, User
-from tests import factories
+from tests import factories, template
 
 # On a loaded machine one example may take long; how long tests may take is pytest-timeout's matter.
 hypothesis.settings.register_profile("hone", deadline=None)
 hypothesis.settings.load_profile("hone")
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
+    """pytest-django asks for it before it makes the worker's database."""
+    connection.settings_dict["TEST"]["TEMPLATE"] = template.database()
 
 
 @pytest.fixture(autouse=True)

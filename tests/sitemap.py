@@ -16,9 +16,9 @@ from labeling import booking, guidelines, pay, qualifying
 from labeling.batches import NewItem, open_batch
 from labeling.models import Item, QualityReport, ReviewRules
 from labeling.quality import measuring
-from tests import factories
+from tests import factories, report_files
 from training import rounds
-from training.models import Metric, Run
+from training.models import Checkpoint, Metric, Run
 
 # Answer a POST or hand out a file; the schema and its page are the API's.
 NOT_PAGES = {
@@ -71,12 +71,15 @@ def filled(project: Project, contractor: User, reviewer: User, lead: User, *, wo
     invitations.invite(project=project, role="contractor", note=words, max_uses=2, expires_at=expires, actor=lead)
     factories.make_qualification(project, actor=lead, words=words)
     qualifying.qualify(member=project.memberships.get(user=contractor), actor=lead)
+    measured = _measured(project, contractor, words)
     return {
         "slug": project.slug,
         "number": 1,
         "round": made.pk,
         "run": run.pk,
         "run_failed": failed.pk,
+        "run_samples": measured["evaluate"],
+        "measured": measured,
         "checkpoint": model.pk,
         "person": contractor.pk,
         "pay": contractor.pk,
@@ -85,9 +88,42 @@ def filled(project: Project, contractor: User, reviewer: User, lead: User, *, wo
     }
 
 
+def _measured(project: Project, contractor: User, words: str) -> dict[str, int]:
+    """A run with a report for each kind that makes one; kind -> its key."""
+    policy = factories.make_checkpoint(name="m-2", kind="policy", project=project)
+    runs = {
+        kind: factories.make_run(project, kind=kind, state="succeeded", model=policy)
+        for kind in ("reward", "evaluate", "pretrain", "best_of_n")
+    }
+    judged = report_files.rankings(prompts=20, annotators=[f"a{contractor.pk}", "a0", "a9999"], right=0.6)
+    metrics = {"reward": report_files.reward(runs["reward"], judged)}
+    texts = [words, f"{words}\n\n" * 20, ""]
+    paths = {"reference": "/m/0", "reward_model": "/m/1"}
+    metrics["evaluate"] = report_files.evaluate(runs["evaluate"], texts=texts, question=words, **paths)
+    metrics["pretrain"] = report_files.corpus(runs["pretrain"], words=words)
+    report_files.best_of_n(runs["best_of_n"], left_out=1)
+    for kind, found in metrics.items():
+        Run.objects.filter(pk=runs[kind].pk).update(result={"metrics": found})
+    factories.make_checkpoint(
+        name="m-3",
+        kind="reward",
+        run=runs["reward"],
+        metrics={"heldout_accuracy": metrics["reward"]["heldout_accuracy"]},
+    )
+    return {kind: run.pk for kind, run in runs.items()}
+
+
 def addresses(rows: dict[str, Any]) -> dict[str, str]:
-    """Route name -> address, of everything that may answer a GET with a page."""
-    return dict(_addresses(get_resolver(), "", rows))
+    """Route name -> address, of everything that may answer a GET with a page; runs with each kind of report."""
+    measured = rows.get("measured", {})
+    found = dict(_addresses(get_resolver(), "", rows))
+    found |= {f"training:run {kind}": reverse("training:run", args=[pk]) for kind, pk in measured.items()}
+    if measured:
+        found["training:run_samples pretrain"] = reverse("training:run_samples", args=[measured["pretrain"]])
+        for name in ("m-2", "m-3"):
+            pk = Checkpoint.objects.get(name=name).pk
+            found[f"training:checkpoint {name}"] = reverse("training:checkpoint", args=[pk])
+    return found
 
 
 def _addresses(resolver: Any, namespace: str, rows: dict[str, Any]) -> Any:
@@ -105,5 +141,5 @@ def _addresses(resolver: Any, namespace: str, rows: dict[str, Any]) -> Any:
 
 
 def _key(route: str, name: str, rows: dict[str, Any]) -> Any:
-    """`pk` of round_stages is a round's: the route's first word says of what. None where there is no such row."""
-    return rows.get(name if name != "pk" else route.partition("_")[0])
+    """`pk` of round_stages is a round's: the route or its first word says of what. None where there is no such row."""
+    return rows.get(name) if name != "pk" else rows.get(route, rows.get(route.partition("_")[0]))

@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from hone.accounts.models import Project
 from labeling.models import Completion, Demonstration, Prompt, Ranking
 from labeling.review.exporting import settled
-from training import rounds
+from training import corpora, rounds, stage_data
 from training.forms import TRAINERS, RoundForm
 from training.models import Stage
 from training.records import split_of
@@ -47,7 +47,8 @@ def plan(*, project: Project, form: RoundForm) -> Plan:
         has_faults = any(name.startswith(f"{kind}-") for name in form.errors)
         if kind in TRAINERS and model is not None and not has_faults:
             params = form.trainer_values(kind, values)
-            found = _estimate(str(kind), params, Path(model.path), {"rows": rows, "tokens": tokens, "k": k})
+            stats = {"rows": rows, "tokens": tokens, "k": k, **_models_read(project, values, chosen)}
+            found = _estimate(str(kind), params, Path(model.path), stats)
             if found is not None:
                 entry |= {"estimate": found, "tokens": found.tokens, "memory": found.memory_bytes}
                 entry["peak"] = sum(found.memory_bytes.values())
@@ -95,6 +96,12 @@ def _data(project: Project, values: dict[str, Any], k: int) -> dict[Stage.Kind, 
     will_rank = _labels(places, values.get("rank-min_labels")) if values.get("use-rank") else 0
 
     train_share = _train_share(project, heldout)
+    to_choose = min(int(values.get("best_of_n-prompts") or 0), Prompt.objects.filter(project=project).count())
+    heldout_prompts = stage_data.prompts_to_evaluate(
+        project, heldout_percent=heldout, wanted=int(values.get("evaluate-prompts") or 0)
+    )
+    to_evaluate = heldout_prompts.count() if values.get("use-evaluate") else 0
+
     n_demonstrations = round((demonstrations.count() + will_write) * train_share)
     n_rankings = round((rankings.count() + will_rank) * train_share)
     ranking_tokens = prompt_tokens + k * answer_tokens
@@ -106,12 +113,32 @@ def _data(project: Project, values: dict[str, Any], k: int) -> dict[Stage.Kind, 
         Stage.Kind.RANK: (will_rank, 0),
         Stage.Kind.REWARD: (n_rankings, round(n_rankings * ranking_tokens)),
         Stage.Kind.DPO: (n_rankings, round(n_rankings * ranking_tokens)),
+        Stage.Kind.PRETRAIN: _corpora(values),
+        # As for sampling: prompts alone.
+        Stage.Kind.BEST_OF_N: (to_choose, round(to_choose * prompt_tokens)),
+        Stage.Kind.EVALUATE: (to_evaluate, round(to_evaluate * prompt_tokens)),
     }
+
+
+def _corpora(values: dict[str, Any]) -> tuple[int, int]:
+    """(corpora, tokens) as the sizes of their files say; a compressed one has more."""
+    try:
+        named = corpora.parse(str(values.get("pretrain-corpora") or ""))
+        return len(named), round(sum(corpora.size(name) for name in named) / BYTES_PER_TOKEN)
+    except (OSError, ValueError):
+        return 0, 0
+
+
+def _models_read(project: Project, values: dict[str, Any], chosen: list[Stage.Kind]) -> dict[str, int]:
+    """What an evaluation reads: the model alone or a reference too, and a reward model where there is one."""
+    makes = {Stage.Kind.PRETRAIN, Stage.Kind.SFT, Stage.Kind.DPO, Stage.Kind.BEST_OF_N} & set(chosen)
+    judged = Stage.Kind.REWARD in chosen or stage_data.reward_models(project).exists()
+    return {"models": 2 if makes or values.get("evaluate-reference") else 1, "judges": int(judged)}
 
 
 def _will_write(project: Project, values: dict[str, Any]) -> int:
     """How many demonstrations the write stage waits for."""
-    waiting = rounds.prompts_to_write(project).count()
+    waiting = stage_data.prompts_to_write(project).count()
     asked = int(values.get("write-prompts") or 0)
     opened = min(asked, waiting) if asked else waiting
     return _labels(opened * project.slots_per_item, values.get("write-min_labels"))

@@ -17,13 +17,17 @@ def ancestors(checkpoint: Checkpoint) -> list[Checkpoint]:
 
 
 def of(checkpoint: Checkpoint) -> list[dict[str, Any]]:
-    """One entry a model, newest first: its run, its data, who labeled them under which spec, and whose answers."""
+    """One entry a model, newest first: its run, its data, who labeled them under which spec, and whose answers.
+
+    `inputs` are what the run read beside them, such as the reward model that chose among completions.
+    """
     return [
         {
             "checkpoint": model,
             "run": model.run,
             "snapshot": model.run.snapshot if model.run else None,
             "labels": labels_of(model.run.snapshot) if model.run else None,
+            "inputs": list(model.run.inputs.select_related("checkpoint", "snapshot")) if model.run else [],
         }
         for model in ancestors(checkpoint)
     ]

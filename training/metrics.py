@@ -1,15 +1,20 @@
 """The numbers that trainers log: the newest of each, which one judges a stage, and what they are called."""
 
+import re
+
 from django.utils.translation import gettext as _
 
 from training.models import Metric, Run
 
 # The number by which one judges a stage, held-out ones first.
 HEADLINES = {
+    "pretrain": ["heldout_perplexity", "loss"],
     "sft": ["heldout_loss", "loss"],
     "reward": ["heldout_accuracy", "accuracy"],
     "dpo": ["heldout_accuracy", "rewards/accuracies"],
     "sample": ["completions", "tokens_per_s"],
+    "best_of_n": ["chosen_reward", "heldout_loss"],
+    "evaluate": ["win_rate", "policy_reward", "kl_sequence", "policy_perplexity", "policy_length"],
 }
 # The same for a model of any kind.
 JUDGED_BY = [
@@ -28,21 +33,94 @@ def newest(run: Run) -> dict[str, float]:
 
 
 def label(name: str) -> str:
-    """What people read: "heldout_rewards/accuracies" -> "held-out accuracy", "tokens_per_s" -> "tokens/s"."""
-    own = name.removeprefix("heldout_")
-    known = {
+    """What people read: "heldout_rewards/accuracies" -> "held-out accuracy", "tokens_per_s" -> "tokens/s".
+
+    Ends and beginnings that trainers put around a name are told in words: "policy_entropy_low", "perplexity_before".
+    """
+    known = _known()
+    if name in known:
+        return known[name]
+    for end, words in (
+        ("_before", _("%(number)s before")),
+        ("_low", _("%(number)s, low")),
+        ("_high", _("%(number)s, high")),
+    ):
+        if name.endswith(end):
+            return words % {"number": label(name.removesuffix(end))}
+    for start, words in (
+        ("heldout_", _("held-out %(number)s")),
+        ("policy_", _("policy: %(number)s")),
+        ("reference_", _("reference: %(number)s")),
+    ):
+        if name.startswith(start):
+            return words % {"number": label(name.removeprefix(start))}
+    for start, words in (
+        ("perplexity_", _("perplexity on %(what)s")),
+        ("bits_per_byte_", _("bits per byte of %(what)s")),
+    ):
+        if name.startswith(start):
+            return words % {"what": name.removeprefix(start)}
+    if found := _BEST_OF.fullmatch(name):
+        words = _("KL of the best of %(n)s") if found[2] == "_kl" else _("reward of the best of %(n)s")
+        return words % {"n": found[1]}
+    return name.replace("_", " ").replace("/", " ")
+
+
+_BEST_OF = re.compile(r"best_of_(\d+)(_reward|_kl)?")
+
+
+def _known() -> dict[str, str]:
+    return {
         "loss": _("loss"),
         "train_loss": _("training loss"),
         "accuracy": _("accuracy"),
+        "token_accuracy": _("token accuracy"),
+        "comparisons": _("comparisons"),
         "completions": _("completions"),
+        "prompts": _("prompts"),
+        "prompts_left_out": _("prompts left out"),
         "learning_rate": _("learning rate"),
         "epoch": _("epoch"),
+        "steps": _("steps"),
+        "train_seconds": _("seconds of training"),
+        "sample_seconds": _("seconds of sampling"),
+        "mean_tokens": _("tokens a completion"),
+        "stopped_share": _("share that came to its end"),
         "rewards/accuracies": _("accuracy"),
         "rewards/margins": _("reward margin"),
         "rewards/chosen": _("reward of the better"),
         "rewards/rejected": _("reward of the worse"),
         "tokens_per_s": _("tokens/s"),
         "grad_norm": _("gradient norm"),
+        "micro_batch_size": _("rows at once"),
+        "perplexity": _("perplexity"),
+        "perplexity_rows": _("rows of the perplexity"),
+        "perplexity_cut": _("rows cut for the perplexity"),
+        "chosen_reward": _("reward of the chosen"),
+        "reward": _("mean reward"),
+        "reward_mean": _("mean reward"),
+        "reward_std": _("spread of rewards"),
+        "reward_difference": _("reward above the reference"),
+        "zero_point": _("zero point"),
+        "cut_sequences": _("rows that were cut"),
+        "truncated_rows": _("rows that were cut"),
+        "left_out_rows": _("rows left out"),
+        "win_rate": _("win rate"),
+        "entropy": _("entropy, nats a token"),
+        "length": _("tokens an answer"),
+        "eos_rate": _("share that came to its end"),
+        "repetition": _("repeated runs of four tokens"),
+        "distinct_1": _("distinct tokens"),
+        "distinct_2": _("distinct pairs of tokens"),
+        "distinct_3": _("distinct runs of three tokens"),
+        "kl_sequence": _("KL to the reference, nats"),
+        "kl_token": _("KL a token, nats"),
+        "kl_token_k3": _("KL a token by k3, nats"),
+        "completions_each": _("completions each"),
+        "calibration_error": _("calibration error"),
+        "length_correlation": _("correlation of score and length"),
+        "longer_wins_model": _("longer answer wins, by the model"),
+        "longer_wins_people": _("longer answer wins, by people"),
+        "people_agreement": _("agreement of people"),
+        "accuracy_where_people_met": _("accuracy where people met"),
     }
-    text = known.get(own, own.replace("_", " ").replace("/", " "))
-    return text if own == name else _("held-out %(number)s") % {"number": text}

@@ -42,12 +42,16 @@ class Checkpoint(models.Model):
 
 
 class Snapshot(models.Model):
-    """An immutable data set: a Parquet file and its manifest. The file's sha256 is part of the row."""
+    """An immutable data set: a Parquet file and its manifest. The file's sha256 is part of the row.
+
+    A corpus is too large to be copied: its file is the list of sources, as the stage pretrain reads it.
+    """
 
     class Kind(models.TextChoices):
         DEMONSTRATIONS = "demonstrations", _("Demonstrations")
         RANKINGS = "rankings", _("Rankings")
         PROMPTS = "prompts", _("Prompts")
+        CORPUS = "corpus", _("Corpus")
 
     project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="snapshots")
     kind = models.CharField(max_length=16, choices=Kind)
@@ -115,12 +119,15 @@ class Stage(models.Model):
     """One step of a round. People's stages wait for a batch, machines' stages for a run."""
 
     class Kind(models.TextChoices):
+        PRETRAIN = "pretrain", _("Pretrain")
         WRITE = "write", _("Write")
         SFT = "sft", _("SFT")
         SAMPLE = "sample", _("Sample")
         RANK = "rank", _("Rank")
         REWARD = "reward", _("Reward model")
         DPO = "dpo", _("DPO")
+        BEST_OF_N = "best_of_n", _("Best of N")
+        EVALUATE = "evaluate", _("Evaluate")
 
     class State(models.TextChoices):
         PENDING = "pending", _("Pending")
@@ -166,7 +173,7 @@ class Run(models.Model):
 
     project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="runs")
     stage = models.ForeignKey(Stage, null=True, blank=True, on_delete=models.PROTECT, related_name="runs")
-    kind = models.CharField(max_length=10, help_text="the trainer's module: sft, sample, reward, dpo")
+    kind = models.CharField(max_length=10, help_text="the trainer's module, as sft or reward")
     state = models.CharField(max_length=10, choices=State, default=State.QUEUED)
     params = models.JSONField(default=dict)
     model = models.ForeignKey(Checkpoint, on_delete=models.PROTECT, related_name="runs_from")
@@ -221,6 +228,37 @@ class Run(models.Model):
     @property
     def has_ended(self) -> bool:
         return self.state in self.ENDED
+
+
+class RunInput(models.Model):
+    """A checkpoint or a snapshot that a run reads beside its model and its data, by `trainers.inputs.KNOWN`'s name."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="inputs")
+    name = models.CharField(max_length=20)
+    checkpoint = models.ForeignKey(
+        Checkpoint, null=True, blank=True, on_delete=models.PROTECT, related_name="inputs_of"
+    )
+    snapshot = models.ForeignKey(Snapshot, null=True, blank=True, on_delete=models.PROTECT, related_name="inputs_of")
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [
+            models.UniqueConstraint(fields=["run", "name"], name="run_input_once"),
+            models.CheckConstraint(
+                condition=models.Q(checkpoint__isnull=False) ^ models.Q(snapshot__isnull=False),
+                name="run_input_is_one_thing",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} of run {self.run_id}"
+
+    @property
+    def path(self) -> str:
+        """Where it lies."""
+        found = self.checkpoint or self.snapshot
+        assert found is not None
+        return found.path
 
 
 class Metric(models.Model):

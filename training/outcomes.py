@@ -1,4 +1,4 @@
-"""What a successful run leaves behind: a checkpoint, or completions to rank."""
+"""What a successful run leaves behind: a checkpoint, completions to rank, or a report alone."""
 
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,20 @@ from training.models import Checkpoint, Generation, Run, Stage
 from training.records import CompletionRow, read_jsonl
 
 _CHECKPOINT_KIND = {
+    "pretrain": Checkpoint.Kind.BASE,
     "sft": Checkpoint.Kind.SFT,
     "reward": Checkpoint.Kind.REWARD,
     "dpo": Checkpoint.Kind.POLICY,
+    "best_of_n": Checkpoint.Kind.POLICY,
 }
+# What a stage leaves that makes no checkpoint, in the run's folder.
+_FILES = {"sample": "completions.jsonl", "evaluate": "report.json"}
 
 
 def problem_with(run: Run, result: dict[str, Any]) -> str | None:
     """The sentence that says why the products that a result names cannot be taken, or None when they are all there."""
-    if run.kind == "sample":
-        file = run.folder / "completions.jsonl"
+    if run.kind in _FILES:
+        file = run.folder / _FILES[run.kind]
         return None if file.is_file() else f"The run said that it succeeded, but there is no {file}."
     named = result.get("checkpoint")
     if not isinstance(named, str) or not named:
@@ -54,7 +58,7 @@ def accept(run: Run, result: dict[str, Any]) -> None:
     )
     if run.kind == "sample":
         _open_ranking(run)
-    else:
+    elif run.kind in _CHECKPOINT_KIND:
         _add_checkpoint(run, result)
 
 
@@ -66,7 +70,8 @@ def _add_checkpoint(run: Run, result: dict[str, Any]) -> Checkpoint:
         project=run.project,
         kind=_CHECKPOINT_KIND[run.kind],
         path=str(folder),
-        parent=run.model,
+        # Random weights come from no model, whichever the round started from.
+        parent=None if run.params.get("start", "checkpoint") != "checkpoint" else run.model,
         run=run,
         size_bytes=sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
         metrics=result.get("metrics") or {},

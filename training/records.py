@@ -133,6 +133,24 @@ class RankingRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class UnpairedRow:
+    """One completion of a prompt, judged by itself: to be said (`desirable`) or not."""
+
+    id: str
+    prompt: list[Message]
+    completion: str
+    desirable: bool
+    category: str = ""
+    language: str = ""
+    split: Split = "train"
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_messages(self.prompt, last="user")
+        _check_common(split=self.split, weight=self.weight)
+
+
+@dataclass(frozen=True, kw_only=True)
 class PromptRow:
     """A conversation that ends with a user's turn and waits for completions."""
 
@@ -147,7 +165,12 @@ class PromptRow:
 
 @dataclass(frozen=True, kw_only=True)
 class CompletionRow:
-    """Completion number `index` (from 0) that a model gave to a prompt; `token_count` includes the stop token."""
+    """Completion number `index` (from 0) that a model gave to a prompt; `token_count` includes the stop token.
+
+    `checkpoint` is the model that drew it and `parameters` say how (engine, max_new_tokens, temperature, top_p, and
+    what else was set). `token_ids` are the ids as they were drawn, the stop token last; empty where an endpoint gave
+    text alone. Files of before have none of the three.
+    """
 
     prompt_id: str
     index: int
@@ -155,6 +178,9 @@ class CompletionRow:
     finish_reason: Literal["stop", "length"]
     token_count: int
     seed: int
+    checkpoint: str = ""
+    parameters: dict[str, Any] = dataclasses.field(default_factory=dict)
+    token_ids: list[int] = dataclasses.field(default_factory=list)
 
     def __post_init__(self) -> None:
         if self.finish_reason not in FINISH_REASONS:
@@ -205,8 +231,9 @@ def _arrow_schema(row_type: type[Any]) -> Any:
     import pyarrow as pa
 
     message = pa.struct([("role", pa.string()), ("content", pa.string())])
-    kinds = {str: pa.string(), int: pa.int64(), float: pa.float64(), list[str]: pa.list_(pa.string())}
+    kinds = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
     kinds |= {
+        list[str]: pa.list_(pa.string()),
         list[int]: pa.list_(pa.int64()),
         list[bool]: pa.list_(pa.bool_()),
         list[float]: pa.list_(pa.float64()),

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import DatabaseError, InterfaceError, transaction
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -20,22 +19,26 @@ from hone.accounts.models import Project, User
 from hone.audit.models import record
 from labeling import settling
 from labeling.batches import NewItem, open_batch
-from labeling.models import Demonstration, Prompt, Slot
+from labeling.models import Slot
 from labeling.queries import batch_progress
-from training import runs, snapshots
-from training.models import Checkpoint, Round, Run, Snapshot, Stage
+from training import runs, snapshots, stage_data
+from training.models import Checkpoint, Round, Run, Stage
 from training.records import RecordError
+from training.stage_data import StageData
 
 logger = logging.getLogger(__name__)
 
 # A round has some of these, in this order.
 ORDER = [
+    Stage.Kind.PRETRAIN,
     Stage.Kind.WRITE,
     Stage.Kind.SFT,
     Stage.Kind.SAMPLE,
     Stage.Kind.RANK,
     Stage.Kind.REWARD,
     Stage.Kind.DPO,
+    Stage.Kind.BEST_OF_N,
+    Stage.Kind.EVALUATE,
 ]
 
 
@@ -44,7 +47,9 @@ class Recipe:
     """What to do in a round. `stages` maps a kind to its parameters; absent kinds are left out.
 
     People's stages: `min_labels` (0: every slot), `auto` (go on without the lead), and for write `prompts`, the
-    number of prompts to ask for. Sampling has `prompts` and `slots_per_item` beside the sampler's own fields.
+    number of prompts to ask for. Beside the trainer's own fields sampling has `prompts`, `slots_per_item` and
+    `examples`; pretraining `corpora`; best of N and evaluation `prompts`. Models are named by their ids: `trunk` of the
+    reward stage, `reward_model` of best of N and evaluation, `reference` of evaluation.
     """
 
     name: str
@@ -54,14 +59,19 @@ class Recipe:
     heldout_percent: int = 10
 
 
-def check_order(kinds: list[str]) -> str | None:
-    """The sentence that says why these stages do not make a round, or None when they do."""
+def check_order(kinds: list[str], *, has_reward_model: bool) -> str | None:
+    """The sentence that says why these stages do not make a round, or None when they do.
+
+    `has_reward_model`: one was trained before.
+    """
     if not kinds:
         return _("Choose at least one stage.")
     if Stage.Kind.RANK in kinds and Stage.Kind.SAMPLE not in kinds:
         return _("Ranking needs answers: add the sample stage before it.")
     if Stage.Kind.SAMPLE in kinds and Stage.Kind.RANK not in kinds:
         return _("Sampled answers wait to be ranked: add the rank stage after sampling.")
+    if Stage.Kind.BEST_OF_N in kinds and Stage.Kind.REWARD not in kinds and not has_reward_model:
+        return _("Best of N needs a reward model to choose by: add the reward stage before it.")
     return None
 
 
@@ -72,7 +82,7 @@ def start(*, project: Project, recipe: Recipe, actor: User | None) -> Round:
     Raises ValueError with check_order's sentence.
     """
     kinds = [kind for kind in ORDER if kind in recipe.stages]
-    problem = check_order([str(kind) for kind in kinds])
+    problem = check_order([str(kind) for kind in kinds], has_reward_model=stage_data.reward_models(project).exists())
     if problem:
         raise ValueError(problem)
     # The project row is the lock: two leads who start at once must get two numbers.
@@ -217,7 +227,7 @@ def _open_work(stage: Stage) -> None:
     """Opens a writing batch, or waits for the ranking batch that sampling has opened."""
     if stage.kind == Stage.Kind.WRITE:
         wanted = int(stage.params.get("prompts") or 0)
-        prompts = prompts_to_write(stage.round.project)
+        prompts = stage_data.prompts_to_write(stage.round.project)
         stage.batch = open_batch(
             project=stage.round.project,
             kind="write",
@@ -232,29 +242,30 @@ def _open_work(stage: Stage) -> None:
 
 def _launch(stage: Stage, *, is_renewed: bool) -> None:
     """Freezes the stage's data and queues its run; where that is not possible the stage fails with a sentence."""
-    snapshot = _freeze(stage, is_renewed=is_renewed)
+    found = _freeze(stage, is_renewed=is_renewed)
     stage.save(update_fields=["params"])
-    if snapshot is None:
+    if found is None:
         stage.state = Stage.State.FAILED
         return
     runs.launch(
         project=stage.round.project,
         kind=stage.kind,
         params=trainer_params(stage),
-        model=model_for(stage),
-        snapshot=snapshot,
+        model=found.model,
+        snapshot=found.snapshot,
+        inputs=found.inputs,
         actor=stage.round.created_by,
         stage=stage,
     )
     stage.state = Stage.State.RUNNING
 
 
-def _freeze(stage: Stage, *, is_renewed: bool) -> Snapshot | None:
+def _freeze(stage: Stage, *, is_renewed: bool) -> StageData | None:
     """The stage's data, or None with the sentence for the lead in params["problem"]; `resume` tries again."""
     stage.params.pop("problem", None)
     try:
         with transaction.atomic():
-            return _frozen(stage, is_renewed=is_renewed)
+            return stage_data.freeze(stage, is_renewed=is_renewed)
     except (DatabaseError, InterfaceError):
         raise  # the next tick tries again
     except snapshots.NothingToFreeze as error:
@@ -269,61 +280,12 @@ def _freeze(stage: Stage, *, is_renewed: bool) -> Snapshot | None:
     return None
 
 
-def _frozen(stage: Stage, *, is_renewed: bool) -> Snapshot:
-    found = stage.round
-    project = found.project
-    labels: dict[str, Any] = {"include_simulated": found.include_simulated, "heldout_percent": found.heldout_percent}
-    if stage.kind == Stage.Kind.SFT:
-        return snapshots.freeze_demonstrations(project=project, **labels)
-    if stage.kind == Stage.Kind.SAMPLE:
-        wanted = int(stage.params.get("prompts") or 0)
-        prompts = prompts_to_sample(project)
-        return snapshots.freeze_prompts(project=project, prompts=prompts[:wanted] if wanted else prompts)
-    return snapshots.freeze_rankings(project=project, is_renewed=is_renewed, **labels)
-
-
 def trainer_params(stage: Stage) -> dict[str, Any]:
     """The stage's parameters that are its trainer's own fields."""
     from training.trainers.config import fields_of
 
     known = {spec.name for spec in fields_of(stage.kind)}
     return {name: value for name, value in stage.params.items() if name in known}
-
-
-def model_for(stage: Stage) -> Checkpoint:
-    """The model that the stage starts from: the newest policy of the round so far, else the round's start."""
-    made = Checkpoint.objects.filter(
-        run__stage__round=stage.round,
-        run__stage__index__lt=stage.index,
-        kind__in=[Checkpoint.Kind.SFT, Checkpoint.Kind.POLICY],
-    )
-    return made.order_by("-id").first() or stage.round.start
-
-
-def policy_of(found: Round) -> Checkpoint | None:
-    """The policy that the round has made so far, which the next round starts from."""
-    made = Checkpoint.objects.filter(run__stage__round=found, kind__in=[Checkpoint.Kind.SFT, Checkpoint.Kind.POLICY])
-    return made.order_by("-id").first()
-
-
-def prompts_to_write(project: Project) -> QuerySet[Prompt]:
-    """Prompts without a standing demonstration or an open item for one, oldest first."""
-    standing = Demonstration.objects.filter(prompt=OuterRef("pk"), retraction=None)
-    to_come = [Slot.State.OPEN, Slot.State.LEASED, Slot.State.RETURNED]
-    asked = Slot.objects.filter(item__prompt=OuterRef("pk"), kind="write", state__in=to_come)
-    return project.prompts.filter(~Exists(standing), ~Exists(asked)).order_by("id")
-
-
-def prompts_to_sample(project: Project) -> QuerySet[Prompt]:
-    """Prompts by how seldom they were ranked, those without a demonstration first, then by hash.
-
-    InstructGPT's RM and PPO prompts are others than its SFT prompts (section 3.2), and each round asks new ones.
-    """
-    prompts = project.prompts.exclude(pk__in=settling.open_prompts(project))
-    return prompts.annotate(
-        asked=Count("items", distinct=True, filter=Q(items__kind="rank")),
-        shown=Count("demonstrations", distinct=True, filter=Q(demonstrations__retraction=None)),
-    ).order_by("asked", "shown", "content_hash")
 
 
 @transaction.atomic

@@ -4,6 +4,7 @@ Every write of a worker names its fence; after a reaper raised the fence, a work
 nothing any more.
 """
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -15,7 +16,8 @@ from django.utils.translation import gettext as _
 
 from hone.accounts.models import Project, User
 from hone.audit.models import record
-from training.models import Checkpoint, Run, Snapshot, Stage
+from training.models import Checkpoint, Run, RunInput, Snapshot, Stage
+from training.trainers.inputs import ENDPOINT, ENDPOINT_MODEL
 
 LEASE = timedelta(seconds=30)
 MAX_ATTEMPTS = 3
@@ -40,6 +42,7 @@ def launch(
     snapshot: Snapshot,
     actor: User | None,
     stage: Stage | None = None,
+    inputs: Mapping[str, Checkpoint | Snapshot] | None = None,
 ) -> Run:
     """Writes the queued run and wakes a worker once the transaction is committed."""
     run = Run.objects.create(
@@ -50,6 +53,10 @@ def launch(
         snapshot=snapshot,
         created_by=actor,
         stage=stage,
+    )
+    RunInput.objects.bulk_create(
+        RunInput(run=run, name=name, **{"checkpoint" if isinstance(found, Checkpoint) else "snapshot": found})
+        for name, found in (inputs or {}).items()
     )
     record("run.launched", run, actor=actor, kind=kind, snapshot=snapshot.pk, model=model.name)
     wake(run.pk)
@@ -183,7 +190,12 @@ def config(run: Run) -> dict[str, Any]:
         "output_dir": str(run.folder / "checkpoint"),
         "resume": True,
         "params": run.params,
+        "inputs": {given.name: given.path for given in run.inputs.select_related("checkpoint", "snapshot")},
     }
+    if run.params.get("engine") == "endpoint":
+        # Whoever runs the site names the server: a recipe must not make workers ask any address.
+        named = {ENDPOINT: settings.SAMPLER_ENDPOINT, ENDPOINT_MODEL: settings.SAMPLER_ENDPOINT_MODEL}
+        envelope["inputs"] |= {name: value for name, value in named.items() if value}
     return envelope
 
 

@@ -7,11 +7,13 @@ guideline versions, and the ids of every label in it, so that lineage runs from 
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Prefetch, QuerySet
+from django.db.models import Prefetch, QuerySet, TextField
+from django.db.models.functions import Cast, Length
 
 from hone.accounts.models import Project
 from labeling import settling
@@ -40,9 +42,16 @@ class NothingToFreeze(Exception):
     """No label passes the filters; the text is a sentence for the lead."""
 
 
-def freeze_demonstrations(*, project: Project, include_simulated: bool, heldout_percent: int) -> Snapshot:
-    """All demonstrations of the project. Raises NothingToFreeze when no training row remains."""
+def freeze_demonstrations(
+    *, project: Project, include_simulated: bool, heldout_percent: int, at_most: int = 0
+) -> Snapshot:
+    """All demonstrations of the project; with `at_most` so many of the training ones, the shortest.
+
+    Raises NothingToFreeze when no training row remains.
+    """
     labels = _labels(Demonstration.objects.all(), project=project, include_simulated=include_simulated)
+    if at_most:
+        labels = _shortest(labels, heldout_percent=heldout_percent, count=at_most)
     splits, categories, languages = Counter[str](), Counter[str](), Counter[str]()
     versions: set[int] = set()
     ids: list[int] = []
@@ -177,6 +186,14 @@ def freeze_prompts(*, project: Project, prompts: Iterable[Prompt]) -> Snapshot:
         row_type=PromptRow,
         manifest=lambda: {"categories": dict(categories), "languages": dict(languages), "label_ids": []},
     )
+
+
+def _shortest(labels: QuerySet[Any], *, heldout_percent: int, count: int) -> QuerySet[Any]:
+    """So many labels of the training split, the shortest: they are to stand before each prompt of a base model."""
+    by_length = labels.annotate(length=Length(Cast("messages", TextField()))).order_by("length", "id")
+    rows = by_length.values_list("pk", "prompt__content_hash").iterator()
+    training = (pk for pk, content_hash in rows if split_of(content_hash, heldout_percent) == "train")
+    return labels.filter(pk__in=list(islice(training, count)))
 
 
 def _labels(labels: QuerySet[Any], *, project: Project, include_simulated: bool) -> QuerySet[Any]:

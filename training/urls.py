@@ -1,6 +1,6 @@
 from django.urls import path
 
-from training.views import console, launch
+from training.views import console, launch, reports
 
 app_name = "training"
 urlpatterns = [
@@ -15,6 +15,8 @@ urlpatterns = [
     path("runs/", console.run_list, name="runs"),
     path("runs/<int:pk>/", console.run_page, name="run"),
     path("runs/<int:pk>/live/", console.run_live, name="run_live"),
+    path("runs/<int:pk>/report/", reports.run_report, name="run_report"),
+    path("runs/<int:pk>/samples/", reports.run_samples, name="run_samples"),
     path("runs/<int:pk>/cancel/", console.run_cancel, name="run_cancel"),
     path("runs/<int:pk>/resume/", console.run_resume, name="run_resume"),
     path("checkpoints/", console.checkpoints, name="checkpoints"),

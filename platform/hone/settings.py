@@ -280,6 +280,11 @@ CELERY_TIMEZONE = "UTC"
 RUNS_DIR = VAR_DIR / "runs"
 SNAPSHOTS_DIR = VAR_DIR / "snapshots"
 MODELS_DIR = VAR_DIR / "models"
+# Files and folders to pretrain on; a recipe names them by their names here.
+CORPORA_DIR = VAR_DIR / "corpora"
+# An OpenAI-compatible server that holds the model which is sampled, for the sampling engine "endpoint".
+SAMPLER_ENDPOINT = env.text("SAMPLER_ENDPOINT", "")
+SAMPLER_ENDPOINT_MODEL = env.text("SAMPLER_ENDPOINT_MODEL", "")
 TRAINER_PYTHON = env.text("TRAINER_PYTHON")  # another environment's interpreter for the trainers; ours if empty
 
 # Languages, time, files --------------------------------------------------------------------------------------

@@ -63,7 +63,13 @@ def rows(project: Project, contractor: User, reviewer: User, lead: User, woken: 
 
 def pages(rows: dict[str, Any]) -> dict[str, str]:
     """Whole pages, without the parts that are polled and the addresses that take a POST."""
-    parts = {"training:round_stages", "training:run_live", "training:round_estimate", "hone:language"}
+    parts = {
+        "training:round_stages",
+        "training:run_live",
+        "training:run_report",
+        "training:round_estimate",
+        "hone:language",
+    }
     posts = ("_cancel", "_resume", "_delete", "_continue", ":restore", ":retract")
     found = sitemap.addresses(rows)
     return {name: path for name, path in found.items() if name not in parts and not name.endswith(posts)}
@@ -211,4 +217,11 @@ def test_consoles_dialogs(open_page: OpenPage, lead: User, rows: dict[str, Any])
     page.goto(f"/console/runs/{rows['run_failed']}/")
     page.locator("details:not(.menu)").evaluate_all("(folds) => { for (const fold of folds) fold.open = true; }")
     axe.look_twice("a failed run with everything open")
+    for kind in ("reward", "evaluate", "pretrain"):
+        page.goto(f"/console/runs/{rows['measured'][kind]}/")
+        page.locator("main details").evaluate_all("(folds) => { for (const fold of folds) fold.open = true; }")
+        axe.look_twice(f"a report of {kind} with everything open")
+    page.goto(f"/console/runs/{rows['measured']['evaluate']}/samples/")
+    page.locator("main details").evaluate_all("(folds) => { for (const fold of folds) fold.open = true; }")
+    axe.look_twice("samples with everything open")
     axe.expect_nothing()

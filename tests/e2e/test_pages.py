@@ -14,7 +14,7 @@ from hone.accounts.models import Project, User
 from labeling import pay, payouts
 from labeling.batches import NewItem, open_batch
 from labeling.models import Demonstration
-from tests import factories
+from tests import factories, report_files
 from tests.e2e.conftest import Problems
 from tests.e2e.steps import PHONE, OpenPage, expect_nothing_wide, expect_order
 
@@ -49,6 +49,10 @@ PATHS = {
     "round form": "/console/p/alpha/rounds/new/",
     "runs": "/console/runs/",
     "run": "/console/runs/{run}/",
+    "run with a report": "/console/runs/{evaluation}/",
+    "samples": "/console/runs/{evaluation}/samples/",
+    "samples by step": "/console/runs/{pretraining}/samples/",
+    "run with a corpus": "/console/runs/{pretraining}/",
     "checkpoints": "/console/checkpoints/",
     "checkpoint": "/console/checkpoints/{checkpoint}/",
 }
@@ -88,8 +92,16 @@ def test_page_fits_a_phone_and_has_a_heading_and_a_title(
     if status != 200:
         problems.expect(f"{status} (")
     run = factories.make_run(filled, model=factories.make_checkpoint(name=WORD, project=filled))
+    evaluation = factories.make_run(filled, kind="evaluate", model=run.model, state="succeeded")
+    pretraining = factories.make_run(filled, kind="pretrain", state="succeeded")
     page = open_page(who, viewport=PHONE, has_touch=True)
-    answer = page.goto(path.format(run=run.pk, checkpoint=run.model.pk, person=contractor.pk))
+    if "evaluation" in path:
+        long = {"reference": f"/{WORD}/{WORD * 3}", "reward_model": f"/{WORD}"}
+        report_files.evaluate(evaluation, texts=[WORD * 3, HOSTILE], question=WORD * 2, **long)
+    elif "pretraining" in path:
+        report_files.corpus(pretraining, words=WORD * 3)
+    keys = {"run": run.pk, "checkpoint": run.model.pk, "evaluation": evaluation.pk, "pretraining": pretraining.pk}
+    answer = page.goto(path.format(person=contractor.pk, **keys))
     assert answer is not None and answer.status == status
     expect_whole(page, answer)
 
@@ -138,6 +150,24 @@ def expect_harmless(page: Page) -> None:
     made = "img, iframe, script:not([type$=json]), [onfocus], [onerror], [onload], [onclick], a[href^='javascript' i]"
     assert page.locator(f"main :is({made})").count() == 0
     expect_nothing_wide(page)
+
+
+def test_hostile_samples_are_only_text(open_page: OpenPage, project: Project, lead: User) -> None:
+    evaluation = factories.make_run(project, kind="evaluate", state="succeeded")
+    pretraining = factories.make_run(project, kind="pretrain", state="succeeded")
+    paths = {"reference": "/m/0", "reward_model": "/m/1"}
+    report_files.evaluate(evaluation, texts=[HOSTILE], question=HOSTILE, **paths)
+    report_files.corpus(pretraining, words=HOSTILE)
+    page = open_page(lead)
+    addresses = [f"/console/runs/{run.pk}/{part}" for run in (evaluation, pretraining) for part in ("", "samples/")]
+    for address in addresses:
+        page.goto(address)
+        page.locator("main details").evaluate_all("(folds) => { for (const fold of folds) fold.open = true; }")
+        if address != addresses[0]:
+            expect(page.get_by_role("main")).to_contain_text("<script>window.hacked = 1; alert(1)</script>")
+        expect_harmless(page)
+        page.set_viewport_size(PHONE)
+        expect_harmless(page)
 
 
 def test_hostile_answers_are_only_text_on_the_rank_page(

@@ -1,5 +1,6 @@
 """The run's page while its trainer is at work: the curve asks for what is new, in the words of the table beside it."""
 
+import re
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 from hone.accounts.models import Project, User
-from tests import factories
+from tests import factories, report_files
 from tests.e2e.steps import OpenPage, eventually
 from training.models import Metric, Run
 
@@ -58,3 +59,25 @@ def test_a_poll_brings_only_the_new_points_and_a_resumed_run_is_drawn_anew(
 
     Run.objects.filter(pk=run.pk).update(state="succeeded", step=9)
     expect(page.locator("#run-live")).to_have_attribute("data-run-state", "succeeded")
+
+
+def test_a_report_appears_while_the_run_goes_on_and_stays(open_page: OpenPage, lead: User, project: Project) -> None:
+    run = factories.make_run(project, kind="pretrain", state="running", total_steps=9)
+    page = open_page(lead)
+    page.clock.install()
+    page.goto(f"/console/runs/{run.pk}/")
+    report = page.get_by_role("region", name="What it measured")
+    expect(page.locator("#run-live")).to_be_visible()
+    expect(report).to_have_count(0)
+    report_files.corpus(run, words="words")
+    page.clock.fast_forward(11_000)
+    expect(report).to_be_visible()
+    fold = report.locator("details").first
+    fold.locator("summary").click()
+    # Polled again with the run's end: the open fold stays open, and nothing asks any more.
+    Run.objects.filter(pk=run.pk).update(state="succeeded", step=9)
+    page.clock.fast_forward(11_000)
+    expect(page.locator("#run-live")).to_have_attribute("data-run-state", "succeeded")
+    page.clock.fast_forward(11_000)
+    expect(page.locator("#run-report")).not_to_have_attribute("hx-get", re.compile("."))
+    expect(fold).to_have_attribute("open", "")

@@ -96,8 +96,8 @@ def test_secrets_and_volumes_that_a_service_names_are_declared(name: str) -> Non
 
 
 @pytest.mark.parametrize("name", ["web", "worker", "trainer", "trainer-gpu"])
-def test_whoever_freezes_or_reads_data_shares_the_three_volumes(name: str) -> None:
-    assert {volume.split("/")[-1] for volume in SERVICES[name]["volumes"]} == {"runs", "snapshots", "models"}
+def test_whoever_freezes_or_reads_data_shares_the_four_volumes(name: str) -> None:
+    assert {volume.split("/")[-1] for volume in SERVICES[name]["volumes"]} == {"runs", "snapshots", "models", "corpora"}
 
 
 @pytest.mark.parametrize("name", ["web", "worker", "trainer", "trainer-gpu", "beat"])

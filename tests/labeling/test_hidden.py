@@ -183,6 +183,7 @@ class TestHandingOut:
         factories.make_batch(project)
         assert take(project, contractor).hidden == ""
 
+    @pytest.mark.slow
     def test_the_rates_are_kept_and_a_reload_draws_the_same(
         self, project: Project, manager: User, contractor: User, settings: Any
     ) -> None:

@@ -19,7 +19,7 @@ from labeling import assignment, importing, queries, responses, retraction
 from labeling.models import Comparison, Demonstration, Ranking, Retraction, Slot
 from labeling.review import drawing
 from tests import factories
-from training import estimates, lineage, retracted, rounds, snapshots
+from training import estimates, lineage, retracted, snapshots, stage_data
 from training.records import DemonstrationRow, RankingRow, read_parquet
 
 pytestmark = pytest.mark.django_db
@@ -82,7 +82,7 @@ def test_retracted_labels_leave_every_door_and_come_back(
             "export": sorted(set(exported(api, project))),
             "list": [row["id"] for row in api.get("/api/v1/projects/alpha/demonstrations/").json()["results"]],
             "frozen": frozen,
-            "to write": rounds.prompts_to_write(project).filter(pk=written.prompt_id).exists(),
+            "to write": stage_data.prompts_to_write(project).filter(pk=written.prompt_id).exists(),
         }
 
     before = seen()

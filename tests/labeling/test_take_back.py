@@ -21,7 +21,7 @@ from labeling.models import Comparison, Demonstration, Draft, Prompt, Ranking, R
 from labeling.review import queue
 from labeling.take_back import NotTakenBack, take_back
 from tests import factories
-from training import rounds, snapshots
+from training import rounds, snapshots, stage_data
 from training.models import Snapshot
 
 pytestmark = pytest.mark.django_db
@@ -306,9 +306,9 @@ class TestNothingIsBuiltOnIt:
         slot = take(project, contractor, "write")
         messages = [{"role": "user", "content": "Mine?"}, {"role": "assistant", "content": "So."}]
         submit(slot, contractor, {"messages": messages})
-        assert list(rounds.prompts_to_sample(project)) == [other]
+        assert list(stage_data.prompts_to_sample(project)) == [other]
         window_ends()
-        assert rounds.prompts_to_sample(project).count() == 2
+        assert stage_data.prompts_to_sample(project).count() == 2
 
     def test_a_round_waits_until_it_is_final(self, project: Project, contractor: User) -> None:
         factories.make_prompt(project)

@@ -11,6 +11,7 @@ from django.urls import reverse
 from hone.accounts.models import Project, User
 from tests import factories
 from training import metrics, rounds
+from training.forms import TRAINERS, USUAL
 from training.models import Checkpoint, Metric, Round, Run
 from training.trainers.config import fields_of
 from training.views import console
@@ -41,12 +42,13 @@ def found(project: Project, base: Checkpoint, lead: User, woken: list[int]) -> R
 def form_values(base: Checkpoint, **changes: Any) -> dict[str, Any]:
     """The form as a browser sends it with every default, and these changes (None leaves a field out)."""
     values: dict[str, Any] = {"name": "", "start": base.pk, "heldout_percent": 10}
-    for kind in rounds.ORDER:
+    for kind in USUAL:
         values[f"use-{kind}"] = "on"
-    for kind in ("sft", "sample", "reward", "dpo"):
+    for kind in TRAINERS:
         values |= {f"{kind}-{spec.name}": spec.default for spec in fields_of(kind) if spec.type != "bool"}
     values |= {"write-prompts": 2, "write-min_labels": 0, "write-auto": "on", "rank-min_labels": 0, "rank-auto": "on"}
-    values |= {"sample-prompts": 2, "sample-slots_per_item": 1}
+    values |= {"sample-prompts": 2, "sample-slots_per_item": 1, "sample-examples": 0}
+    values |= {"best_of_n-prompts": 2, "evaluate-prompts": 2}
     values |= {name.replace("__", "-"): value for name, value in changes.items()}
     return {name: value for name, value in values.items() if value is not None}
 

@@ -3,6 +3,7 @@
 import pytest
 from django import forms
 
+from training import metrics
 from training.models import Stage
 from training.templatetags import console
 
@@ -150,3 +151,20 @@ def test_has_errors_tells_which_fold_to_open():
     form = Sample({"share": "91", "many": "3", "name": "x"})
     assert console.has_errors([form["share"], form["name"]])
     assert not console.has_errors([form["name"]])
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("heldout_rewards/accuracies", "held-out accuracy"),
+        ("people_agreement_low", "agreement of people, low"),
+        ("heldout_perplexity_my-wiki_before", "held-out perplexity on my-wiki before"),
+        ("policy_entropy_high", "policy: entropy, nats a token, high"),
+        ("best_of_16", "reward of the best of 16"),
+        ("best_of_4_kl", "KL of the best of 4"),
+        ("best_of_breed", "best of breed"),
+        ("something/new", "something new"),
+    ],
+)
+def test_the_names_of_metrics_are_words(name: str, words: str) -> None:
+    assert metrics.label(name) == words

@@ -157,21 +157,24 @@ def test_the_closing_table_breaks_no_measure_in_80_columns(project: Project) -> 
             "metrics": {"heldout_accuracy": 0.75, "heldout_rewards/margins": -0.0123},
             "consumed": {"pairs": 48},
         },
+        "evaluate": {"metrics": {"win_rate": 0.625, "kl_sequence": 3.21}, "consumed": {"rows": 8}},
     }
     for index, (kind, result) in enumerate(results.items()):
         stage = Stage.objects.create(
             round=made, index=index, kind=kind, state="done", started_at=now - timedelta(seconds=723), ended_at=now
         )
         run = factories.make_run(project, kind=kind, stage=stage, state=Run.State.SUCCEEDED, result=result)
-        factories.make_checkpoint(project=project, run=run, name=f"demo-tiny-r1-{kind}-{run.pk}")
+        if kind != "evaluate":
+            factories.make_checkpoint(project=project, run=run, name=f"demo-tiny-r1-{kind}-{run.pk}")
     output = io.StringIO()
     Console(file=output, width=80).print(display.closing_table(made))
     text = output.getvalue()
     assert max(map(len, text.splitlines())) <= 80
     for phrase in (
         "held-out loss before 2.35", "held-out token accuracy 0.512", "held-out accuracy 0.75",
-        "held-out accuracy low 0.61",
-        "held-out reward margin -0.0123", "1,234,567 tokens", "123,456 comparisons", "Reward model", "12 min 03 s",
+        "held-out accuracy, low 0.61",
+        "held-out reward margin -0.0123", "win rate 0.625",
+        "a report, on the run's", "1,234,567 tokens", "123,456 comparisons", "Reward model", "12 min 03 s",
     ):  # fmt: skip
         assert phrase in text, text
     assert "rewards/accuracies" not in text and "heldout" not in text

@@ -123,7 +123,7 @@ def test_one_round_with_processes_killed_in_the_middle_and_a_second_start(var: P
 
         demo.until(lambda: "Ctrl-C stops everything" in demo.said(), 600)
         assert demo.rows("SELECT state FROM training_round ORDER BY number") == [("done",), ("waiting",)]
-        assert demo.rows("SELECT count(*) FROM training_run WHERE state = 'succeeded'") == [(5,)]
+        assert demo.rows("SELECT count(*) FROM training_run WHERE state = 'succeeded'") == [(6,)]
         # Nobody labeled anything twice, everything is marked, and round 2 waits for a person.
         assert demo.rows("SELECT count(*) - count(DISTINCT slot_id) FROM labeling_demonstration") == [(0,)]
         assert demo.rows("SELECT count(*) FROM labeling_ranking WHERE NOT simulated") == [(0,)]

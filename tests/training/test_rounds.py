@@ -11,7 +11,7 @@ from labeling import assignment, responses, retraction, withdrawal
 from labeling.batches import NewItem, open_batch
 from labeling.models import Completion, Item, ModelNames, Slot
 from tests import factories
-from training import lineage, outcomes, rounds, runs, snapshots, tasks
+from training import lineage, outcomes, rounds, runs, snapshots, stage_data, tasks
 from training.models import Checkpoint, Generation, Round, Run
 from training.records import CompletionRow, PromptRow, RecordError, read_parquet, write_jsonl
 
@@ -128,7 +128,7 @@ def test_a_whole_round_and_the_next(
     assert reward.kind == "reward" and reward.model == sample.model and reward.snapshot.rows == 2
     dpo = finish(first)
     assert first.state == "done" and first.ended_at is not None
-    policy = rounds.policy_of(first)
+    policy = stage_data.policy_of(first)
     assert policy is not None and policy.run == dpo and policy.kind == "policy"
 
     second = start(project, policy, lead, sample={"prompts": 2, "k": 4}, rank={"auto": False})
@@ -180,7 +180,7 @@ def test_a_gate_stays_shut_when_every_label_is_taken_back(
 def test_a_stage_with_nothing_to_ask_people_for_is_passed(
     project: Project, prompts: None, base: Checkpoint, lead: User, contractor: User, woken: list[int]
 ) -> None:
-    for prompt in rounds.prompts_to_write(project):
+    for prompt in stage_data.prompts_to_write(project):
         messages = [*prompt.messages, {"role": "assistant", "content": "An answer."}]
         prompt.demonstrations.create(project=project, author=contractor, messages=messages)
     found = start(project, base, lead, write={}, sft={})
@@ -331,10 +331,10 @@ def test_prompts_to_write_leaves_out_those_that_are_being_written_alone(project:
     Slot.objects.filter(item__prompt=again).update(state="submitted", holder=contractor, submitted_at=Now())
     ranked = NewItem(prompt=again, answers=["a", "b"])
     open_batch(project=project, kind="rank", name="r", items=[ranked], slots_per_item=1)
-    assert list(rounds.prompts_to_write(project)) == [again, never]
+    assert list(stage_data.prompts_to_write(project)) == [again, never]
     holding = {"holder": contractor, "lease_token": uuid.uuid4(), "lease_expires_at": Now()}
     Slot.objects.filter(item__prompt=being_written).update(state="leased", **holding)
-    assert list(rounds.prompts_to_write(project)) == [again, never]
+    assert list(stage_data.prompts_to_write(project)) == [again, never]
 
 
 def test_a_name_as_long_as_the_form_allows_fits_its_batches(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from django.utils.translation.template import templatize
 
-from training.trainers.config import fields_of
+from training.trainers.config import STAGES, fields_of
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = ("platform/hone", "labeling", "training")
@@ -33,7 +33,7 @@ _CALLS = {
 # These take the language of the moment in which they run.
 _AT_ONCE = {"gettext", "ngettext", "pgettext", "npgettext"}
 # The trainers know nothing of Django: their forms' words are translated where they are shown.
-_TRAINERS = "training/trainers/config.py"
+_TRAINERS = "training/trainers/config"
 
 _TEMPLATE_CALL = re.compile(r"\b(n?p?gettext)\(((?:u(?:'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\")\s*,?\s*)+)", re.DOTALL)
 _LITERAL = re.compile(r"u('(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\")", re.DOTALL)
@@ -116,17 +116,15 @@ def in_module(path: Path) -> Iterator[Message]:
 
 def in_trainers() -> Iterator[Message]:
     """Labels, units and help of the trainers' settings, as the launch form shows them."""
-    source = (ROOT / _TRAINERS).read_text(encoding="utf-8")
+    sources = {path: path.read_text(encoding="utf-8") for path in sorted((ROOT / _TRAINERS).glob("*.py"))}
     texts = {
-        text
-        for stage in ("sft", "sample", "reward", "dpo")
-        for spec in fields_of(stage)
-        for text in (spec.label, spec.help, spec.unit)
-        if text
+        text for stage in STAGES for spec in fields_of(stage) for text in (spec.label, spec.help, spec.unit) if text
     }
     for text in texts:
-        line = source.count("\n", 0, source.find(text)) + 1 if text in source else 1
-        yield Message(text, None, None, _TRAINERS, line)
+        # A long text stands in several pieces, and is not found.
+        path, source = next(((path, source) for path, source in sources.items() if text in source), (None, ""))
+        line = source.count("\n", 0, source.find(text)) + 1
+        yield Message(text, None, None, str(path.relative_to(ROOT)) if path else f"{_TRAINERS}/__init__.py", line)
 
 
 def frozen(path: Path) -> Iterator[str]:

@@ -4,7 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from training.models import Checkpoint, Round, Run, Snapshot, Stage
+from training.models import Checkpoint, Round, Run, RunInput, Snapshot, Stage
 
 
 class CheckpointSerializer(serializers.ModelSerializer):
@@ -38,10 +38,18 @@ class RoundSerializer(serializers.ModelSerializer):
         ]  # fmt: skip
 
 
+class RunInputSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = RunInput
+        fields = ["name", "checkpoint", "snapshot"]
+
+
 class RunSerializer(serializers.ModelSerializer):
+    inputs = RunInputSerializer(many=True, read_only=True)
+
     class Meta:
         model = Run
         fields = [
-            "id", "kind", "state", "params", "model", "snapshot", "attempt", "step", "total_steps", "status", "result",
-            "error", "created_at", "started_at", "ended_at",
+            "id", "kind", "state", "params", "model", "snapshot", "inputs", "attempt", "step", "total_steps", "status",
+            "result", "error", "created_at", "started_at", "ended_at",
         ]  # fmt: skip

@@ -9,5 +9,6 @@ urlpatterns = [
     path("snapshots/<int:pk>/file/", views.SnapshotFile.as_view(), name="snapshot-file"),
     path("runs/<int:pk>/", views.RunDetail.as_view(), name="run"),
     path("runs/<int:pk>/metrics/", views.RunMetrics.as_view(), name="run-metrics"),
+    path("runs/<int:pk>/report/", views.RunReport.as_view(), name="run-report"),
     path("checkpoints/<int:pk>/lineage/", views.Lineage.as_view(), name="lineage"),
 ]

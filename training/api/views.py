@@ -9,16 +9,19 @@ from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import generics
-from rest_framework.exceptions import ValidationError
+from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from hone.accounts import access
 from hone.api.negotiation import IgnoreAccept
-from training import lineage
+from training import lineage, reports
 from training.api import serializers
 from training.models import Checkpoint, Metric, Round, Run, Snapshot
+from training.reports.files import Unreadable
+
+_PARQUET = "application/vnd.apache.parquet"
 
 
 def _check_lead(request: Request, slug: str) -> Any:
@@ -62,16 +65,20 @@ class SnapshotList(_OfProject):
 class SnapshotFile(APIView):
     content_negotiation_class = IgnoreAccept
 
-    @extend_schema(responses={(200, "application/vnd.apache.parquet"): OpenApiTypes.BINARY})
+    @extend_schema(responses={(200, _PARQUET): OpenApiTypes.BINARY})
     def get(self, request: Request, pk: int) -> FileResponse:
-        """The snapshot's Parquet file. Its ETag is its sha256: the file under an id never changes."""
+        """The snapshot's Parquet file, for a corpus its list of sources (JSON).
+
+        Its ETag is its sha256: the file under an id never changes.
+        """
         snapshot = get_object_or_404(Snapshot.objects.select_related("project"), pk=pk)
         _check_lead(request, snapshot.project.slug)
+        is_list = snapshot.kind == Snapshot.Kind.CORPUS
         answer = FileResponse(
             open(snapshot.path, "rb"),  # noqa: SIM115 - FileResponse closes it
-            content_type="application/vnd.apache.parquet",
+            content_type="application/json" if is_list else _PARQUET,
             as_attachment=True,
-            filename=f"{snapshot.project.slug}-{snapshot.kind}-{snapshot.pk}.parquet",
+            filename=f"{snapshot.project.slug}-{snapshot.kind}-{snapshot.pk}.{'json' if is_list else 'parquet'}",
         )
         answer["ETag"] = f'"{snapshot.sha256}"'
         return answer
@@ -108,6 +115,25 @@ class RunMetrics(APIView):
         return Response(series)
 
 
+class RunReport(APIView):
+    @extend_schema(responses=dict)
+    def get(self, request: Request, pk: int) -> Response:
+        """What a run measured, as its trainer wrote it: {"kind", "report"}, for a reward model also "scores". Staff.
+
+        404 where the run has left no report (yet), or one that cannot be read.
+        """
+        run = _run(request, pk)
+        # It names people with how often a model agrees with them, and folders of the machine.
+        access.require_staff(request.user)  # type: ignore[arg-type]
+        try:
+            found = reports.raw(run)
+        except Unreadable as error:
+            raise NotFound(reports.sentence(error), code="unreadable") from error
+        if found is None:
+            raise NotFound(_("This run has left no report."))
+        return Response({"kind": run.kind, **found})
+
+
 class Lineage(APIView):
     @extend_schema(responses=dict)
     def get(self, request: Request, pk: int) -> Response:
@@ -123,6 +149,7 @@ class Lineage(APIView):
                     "checkpoint": serializers.CheckpointSerializer(step["checkpoint"]).data,
                     "run": step["run"].pk if step["run"] else None,
                     "snapshot": serializers.SnapshotSerializer(step["snapshot"]).data if step["snapshot"] else None,
+                    "inputs": serializers.RunInputSerializer(step["inputs"], many=True).data,
                     "authors": step["labels"]["authors"] if step["labels"] else {},
                     "sampled": [model.name for model in step["labels"]["sampled"]] if step["labels"] else [],
                 }

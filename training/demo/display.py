@@ -185,7 +185,12 @@ def _account(stage: Stage) -> tuple[list[str], list[str]]:
     consumed = run.result.get("consumed", {})
     used = [f"{value:,} {name.replace('_', ' ')}" for name, value in consumed.items()]
     made_checkpoint = getattr(run, "checkpoint", None)
-    produced = made_checkpoint.name if made_checkpoint else f"{run.generations.count():,} completions"
+    if made_checkpoint:
+        produced = made_checkpoint.name
+    elif run.kind == Stage.Kind.EVALUATE:
+        produced = "a report, on the run's page"
+    else:
+        produced = f"{run.generations.count():,} completions"
     return used, [produced, *_measured(run)]
 
 
@@ -200,6 +205,14 @@ _MEASURED = {
     "reward": ("heldout_accuracy_before", "heldout_accuracy", "heldout_accuracy_low", "heldout_accuracy_high"),
     "dpo": ("heldout_loss", "heldout_accuracy", "heldout_rewards/margins"),
     "sample": ("tokens_per_s", "mean_tokens", "stopped_share"),
+    "evaluate": (
+        "win_rate",
+        "win_rate_low",
+        "win_rate_high",
+        "kl_sequence",
+        "policy_perplexity",
+        "reference_perplexity",
+    ),
 }
 
 

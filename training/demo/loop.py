@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from hone.supervisor import Supervisor
-from training import rounds
+from training import rounds, stage_data
 from training.demo import display, material
 from training.demo.contractors import Contractor
 from training.demo.material import Material
@@ -71,7 +71,7 @@ def _first_round(found: Material, start: Checkpoint, model: str) -> Round:
 def _second_round(found: Material, first: Round, model: str) -> Round:
     second = found.project.rounds.filter(number=2).first()
     if second is None:
-        policy = rounds.policy_of(first) or first.start
+        policy = stage_data.policy_of(first) or first.start
         return rounds.start(
             project=found.project, recipe=material.second_recipe(model=model, start=policy), actor=found.lead
         )

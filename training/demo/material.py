@@ -194,6 +194,7 @@ _PARAMS: dict[str, dict[str, dict[str, Any]]] = {
         "sample": {"k": 4, "max_new_tokens": 64},
         "reward": {"epochs": 2.0, "max_length": 640},
         "dpo": {"epochs": 1.0, "pairs_per_prompt": 2, "max_length": 640},
+        "evaluate": {"k": 2, "max_new_tokens": 64, "shown": 8},
     },
     "tiny": {
         "sft": {"method": "full", "epochs": 4.0, "max_length": 512, "learning_rate": 1e-3},
@@ -206,12 +207,13 @@ _PARAMS: dict[str, dict[str, dict[str, Any]]] = {
             "max_length": 512,
             "learning_rate": 1e-4,
         },
+        "evaluate": {"k": 2, "max_new_tokens": 32, "shown": 8},
     },
 }
 
 
 def first_recipe(*, model: str, start: Checkpoint, written: int) -> Recipe:
-    """Every stage; writing is left out when all known answers are demonstrations already."""
+    """The usual stages and an evaluation; writing is left out when all known answers are demonstrations already."""
     params = _PARAMS[model]
     write = {"write": {"prompts": written, "min_labels": 0, "auto": True}} if written else {}
     return Recipe(
@@ -226,6 +228,7 @@ def first_recipe(*, model: str, start: Checkpoint, written: int) -> Recipe:
             "rank": {"min_labels": 0, "auto": True},
             "reward": _with_defaults("reward", params["reward"]),
             "dpo": _with_defaults("dpo", params["dpo"]),
+            "evaluate": {"prompts": 8, **_with_defaults("evaluate", params["evaluate"])},
         },
     )
 

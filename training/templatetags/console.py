@@ -14,7 +14,9 @@ from django.utils.translation import gettext as _
 from hone.lists import in_a_row
 from labeling.models import Category
 from training import metrics as numbers
-from training.models import Round, Run, Stage
+from training.models import Checkpoint, Round, Run, Stage
+from training.stage_data import TRUNK
+from training.trainers import inputs
 from training.trainers.config import fields_of
 
 register = template.Library()
@@ -152,6 +154,11 @@ def words(name: str) -> str:
         "comparisons": _("comparisons"),
         "annotators": _("annotators"),
         "guideline_versions": _("guideline versions"),
+        "bytes": _("bytes"),
+        "weights": _("parts of the tokens"),
+        "evaluation_prompts": _("evaluation prompts"),
+        "rows": _("rows"),
+        "labels": _("labels"),
         **dict(Category.choices),
     }
     return str(known.get(name, str(name).replace("_", " ").replace("/", " ")))
@@ -173,9 +180,32 @@ def measured(found: dict[str, Any]) -> tuple[str, Any] | None:
 def settings_of(stage: Stage) -> list[tuple[str, Any]]:
     """The stage's parameters for a definition list, in the order and the words of its trainer's form."""
     labels = {} if stage.is_human else {spec.name: _(spec.label) for spec in fields_of(stage.kind)}
-    own = {"prompts": _("Prompts"), "slots_per_item": _("People per item")}
+    own = {
+        "corpora": _("Corpora"),
+        "prompts": _("Prompts"),
+        "slots_per_item": _("People per item"),
+        "examples": _("Worked examples"),
+    }
     shown = own | labels
-    return [(shown[name], stage.params[name]) for name in shown if name in stage.params]
+    found = [(shown[name], stage.params[name]) for name in shown if name in stage.params]
+    for name in (TRUNK, inputs.REWARD_MODEL, inputs.REFERENCE):
+        wanted = stage.params.get(name)
+        if wanted and (chosen := Checkpoint.objects.filter(pk=wanted).first()):
+            found.append((input_label(name), chosen.name))
+    return found
+
+
+@register.filter
+def input_label(name: str) -> str:
+    """What a run reads beside its model and its data: "reward_model" -> "Reward model"."""
+    known = {
+        inputs.DEMONSTRATIONS: _("Demonstrations"),
+        inputs.REFERENCE: _("Compared with"),
+        inputs.REWARD_MODEL: _("Reward model"),
+        inputs.FEW_SHOT: _("Worked examples"),
+        TRUNK: _("Made from"),
+    }
+    return known.get(name, name)
 
 
 @register.filter

@@ -35,6 +35,14 @@ PLAIN_TEMPLATE = (
     "{%- endif -%}{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{- 'Answer: ' -}}{%- endif -%}"
 )
+INSTRUCTION_TEMPLATE = (
+    "{%- for message in messages -%}"
+    "{%- if message['role'] == 'system' -%}{{- message['content'] + '\\n\\n' -}}"
+    "{%- elif message['role'] == 'user' -%}{{- '### Instruction:\\n' + message['content'] + '\\n\\n' -}}"
+    "{%- else -%}{{- '### Response:\\n' + message['content'] + eos_token + '\\n\\n' -}}"
+    "{%- endif -%}{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{- '### Response:\\n' -}}{%- endif -%}"
+)
 # A base model that was never tuned goes on with a question of its own; the answer ends before it.
 PLAIN_STOP = "\nQuestion:"
 # Stands behind each character of a special token's name in somebody's text; Unicode gives it no other use.
@@ -60,9 +68,25 @@ class TurnEnd:
 
 def plain_template(tokenizer: Any) -> str:
     """The plain template, begun with the bos token where the tokenizer begins texts with one (Gemma, Llama)."""
+    return _begun(tokenizer, PLAIN_TEMPLATE)
+
+
+def use_template(tokenizer: Any, name: str) -> None:
+    """Give the tokenizer the template `chatml`, `instruction` or `question`; `checkpoint` leaves it the one it has.
+
+    Whoever saves the tokenizer saves the template with it. Raises TrainerError where the template would end an answer
+    with a token that the tokenizer does not know.
+    """
+    templates = {"chatml": CHATML_TEMPLATE, "instruction": INSTRUCTION_TEMPLATE, "question": PLAIN_TEMPLATE}
+    if name != "checkpoint":
+        tokenizer.chat_template = _begun(tokenizer, templates[name])
+    end_of_turn(tokenizer)
+
+
+def _begun(tokenizer: Any, template: str) -> str:
     ids = tokenizer("a")["input_ids"]
     begins = tokenizer.bos_token_id is not None and ids[:1] == [tokenizer.bos_token_id]
-    return ("{{- bos_token -}}" if begins else "") + PLAIN_TEMPLATE
+    return ("{{- bos_token -}}" if begins else "") + template
 
 
 def render(tokenizer: Any, messages: Sequence[Message], *, for_answer: bool) -> str:

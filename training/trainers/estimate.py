@@ -7,21 +7,37 @@ The rules, for a decoder with N parameters, of which T are trained, over D token
   Touvron et al. 2023); a head tied to the embedding counts once. It is exact for such models.
 - arithmetic (Kaplan et al. 2020, section 2.1): a forward pass is 2 N D operations, a backward pass twice that, so
   training is 6 N D. LoRA needs no gradients of the frozen weights: 2 N D forward, 2 N D for the gradients of the
-  activations, 2 T D for its own weights. DPO adds 2 N D for the reference. Sampling is 2 N D. Attention scores are
-  left out, as they are small below a few thousand tokens.
-- memory: weights 4 N bytes (sampling on CUDA 2 N), gradients 4 T, AdamW's two moments 8 T, activations about
+  activations, 2 T D for its own weights. DPO adds 2 N D, once, for the reference. Sampling is 2 N D. Attention scores
+  are left out, as they are small below a few thousand tokens.
+- memory, of each process: weights 4 N bytes (sampling on CUDA 2 N; with QLoRA 0.516 for each weight under the adapter,
+  Dettmers et al. 2023, section 3), gradients 4 T, AdamW's two moments 8 T, activations about
   (34 d + 5 h L) L per layer and sequence in 16-bit units (Korthikanti et al. 2023, equation 1), twice that in
-  float32, and only one layer of it with gradient checkpointing, plus the logits where the stage makes them.
+  float32, and only one layer of it with gradient checkpointing, plus the logits where the stage makes them. Sharding
+  divides gradients and moments by the processes; the weights of a pass are whole beside each one's part (`gradients`),
+  or embeddings, head and two layers of them are (`weights`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from training.trainers.config import SampleConfig, TrainingConfig, build
+from training.trainers import sizes
+from training.trainers.config import (
+    WITH_REFERENCE,
+    BestOfNConfig,
+    DpoConfig,
+    EvaluateConfig,
+    PretrainConfig,
+    SampleConfig,
+    TrainingConfig,
+    build,
+)
 from training.trainers.schedule import total_steps
+
+Device = Literal["cpu", "cuda"]
 
 # Operations a second that training and sampling were measured to sustain. A CPU: 2 cores with AVX512, float32,
 # SmolLM2-135M. CUDA: one current accelerator in bfloat16, at a cautious share of its peak.
@@ -29,6 +45,8 @@ _RATES = {
     "cpu": {"train": 9e10, "sample": 4e10, "start": 12.0},
     "cuda": {"train": 1.5e14, "sample": 1e13, "start": 20.0},
 }
+# A 4-bit weight with its constants: one of 8 bits for 64 weights, one of 32 for 256 of those.
+BYTES_IN_4_BITS = 0.5 + 1 / 64 + 4 / (64 * 256)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,51 +66,119 @@ def estimate(
     params: Mapping[str, Any],
     model_config: Mapping[str, Any],
     stats: Mapping[str, int],
-    device: Literal["cpu", "cuda"],
+    device: Device,
 ) -> Estimate:
     """Estimate a run from its stage, hyper-parameters, the model's config.json and the data's counts.
 
     `stats`: `rows` (demonstrations, rankings or prompts) and `tokens` (in all of them together, prompts read once; for
-    sampling the prompts alone); for reward and dpo `k`, the completions of a ranking (4 if absent), and for dpo also
-    `pairs` where known. Raises ConfigError for bad hyper-parameters, ValueError for a config that is
-    not of a Llama-like model.
+    stages that draw completions the prompts alone); for reward and dpo `k`, the completions of a ranking (4 if absent);
+    for evaluate `models`, 2 with a reference (1 if absent), and `judges`, 1 with a reward model (0 if absent), which is
+    taken to be as large as the model. Raises ConfigError for bad hyper-parameters, ValueError for a config that is not
+    of a Llama-like model.
     """
     config = build(stage, params)
+    if isinstance(config, PretrainConfig) and config.start != "checkpoint":
+        vocabulary = config.vocabulary if config.tokenizer == "train" else model_config["vocab_size"]
+        model_config = sizes.shape(config.start, vocabulary=vocabulary)
+    if isinstance(config, SampleConfig):
+        return _drawing(config, model_config, stats, device=device, n=config.k, at_once=config.batch_size)
+    if isinstance(config, EvaluateConfig):
+        models, judges = stats.get("models", 1), stats.get("judges", 0)
+        return _drawing(
+            config,
+            model_config,
+            stats,
+            device=device,
+            n=config.k,
+            at_once=config.batch_size,
+            models=models,
+            # Each model reads its own draws, the reference the policy's too, and the judge all of them.
+            reads=2 * models - 1 + models * judges,
+        )
+    if isinstance(config, BestOfNConfig):
+        draws = _drawing(
+            config, model_config, stats, device=device, n=config.n, at_once=config.sample_batch_size, reads=1
+        )
+        rows = stats.get("rows", 0)
+        chosen = {"rows": rows, "tokens": stats.get("tokens", 0) + rows * config.max_new_tokens}
+        return _after(draws, _training("sft", config, model_config, chosen, device=device))
+    return _training(stage, config, model_config, stats, device=device)
+
+
+def _after(first: Estimate, second: Estimate) -> Estimate:
+    """Both, one after the other in one run."""
+    peak = max(first, second, key=lambda one: sum(one.memory_bytes.values()))
+    known = first.seconds is not None and second.seconds is not None
+    return Estimate(
+        parameters=second.parameters,
+        trained_parameters=second.trained_parameters,
+        tokens=first.tokens + second.tokens,
+        flops=first.flops + second.flops,
+        memory_bytes=peak.memory_bytes,
+        seconds=(first.seconds or 0.0) + (second.seconds or 0.0) if known else None,
+    )
+
+
+def _drawing(
+    config: SampleConfig | EvaluateConfig | BestOfNConfig,
+    model_config: Mapping[str, Any],
+    stats: Mapping[str, int],
+    *,
+    device: Device,
+    n: int,
+    at_once: int,
+    models: int = 1,
+    reads: int = 0,
+) -> Estimate:
+    """`models` that draw n completions of each prompt, `at_once` prompts at a time, and `reads` passes over them."""
+    count = parameters(model_config)
+    rows, prompt_tokens = stats.get("rows", 0), stats.get("tokens", 0)
+    each = prompt_tokens + rows * n * config.max_new_tokens
+    rate = _RATES[device]
+    drawn, read = 2.0 * count * models * each, 2.0 * count * reads * each
+    seconds = rate["start"] * (models + bool(reads)) + drawn / rate["sample"] + read / rate["train"]
+    return Estimate(
+        parameters=count,
+        trained_parameters=0,
+        tokens=models * each,
+        flops=drawn + read,
+        memory_bytes=_sampling_memory(
+            model_config,
+            count,
+            sequences=at_once * n,
+            length=(prompt_tokens / rows if rows else 0) + config.max_new_tokens,
+            device=device,
+        ),
+        seconds=seconds if rows else None,
+    )
+
+
+def _training(
+    stage: str, config: Any, model_config: Mapping[str, Any], stats: Mapping[str, int], *, device: Device
+) -> Estimate:
     count = parameters(model_config)
     rows, data_tokens = stats.get("rows", 0), stats.get("tokens", 0)
+    if isinstance(config, PretrainConfig):
+        rows = math.ceil(data_tokens / config.max_length)
     k = max(2, stats.get("k", 4))
     rate = _RATES[device]
-    if isinstance(config, SampleConfig):
-        tokens = data_tokens + rows * config.k * config.max_new_tokens
-        flops = 2.0 * count * tokens
-        memory = _sampling_memory(config, model_config, count, data_tokens / rows if rows else 0, device)
-        seconds = rate["start"] + flops / rate["sample"] if rows else None
-        return Estimate(
-            parameters=count,
-            trained_parameters=0,
-            tokens=tokens,
-            flops=flops,
-            memory_bytes=memory,
-            seconds=seconds,
-        )
-    trained = lora_parameters(model_config, config.lora_r) if config.method == "lora" else count
+    trained = lora_parameters(model_config, config.lora_r) if config.trains_adapter else count
     if stage == "reward":
         trained += model_config["hidden_size"]
-    units = rows
-    if stage == "dpo":
-        every = k * (k - 1) // 2
-        per_row = min(config.pairs_per_prompt or every, every)
-        units = stats.get("pairs", rows * per_row)
-    passes = total_steps(config, units) * config.batch_size / units if units else 0.0
-    # A pair reads its prompt and one completion twice: 4 of the k + 1 parts of a ranking, a little less as prompts
-    # are shorter than answers.
-    tokens = round(data_tokens * passes * (units / rows * 3.75 / (k + 1) if stage == "dpo" and rows else 1.0))
+    passes = total_steps(config, rows) * config.batch_size / rows if rows else 0.0
+    read = _completions_read(config, k)
+    # Of the k + 1 parts of a ranking dpo reads the prompt and the completions that its pairs or labels name.
+    share = (read + 1) / (k + 1) if isinstance(config, DpoConfig) else 1.0
+    tokens = round(data_tokens * passes * share)
     per_token = 6.0 * count if config.method == "full" else 4.0 * count + 2.0 * trained
-    if stage == "dpo":
-        per_token += 2.0 * count
     flops = per_token * tokens
-    length = min(config.max_length, _longest(stage, data_tokens, rows, k))
-    sequences = config.micro * {"sft": 1, "reward": k, "dpo": 2}[stage]
+    if isinstance(config, DpoConfig) and config.loss in WITH_REFERENCE:
+        # The reference reads each ranking that the run comes to once.
+        flops += 2.0 * count * data_tokens * share * min(passes, 1.0)
+    # Rows of pretraining are full; the others are as long as their texts.
+    full = isinstance(config, PretrainConfig)
+    length = config.max_length if full else min(config.max_length, _longest(stage, data_tokens, rows, k))
+    sequences = config.micro * {"reward": k, "dpo": read}.get(stage, 1)
     memory = _training_memory(
         stage, config, model_config, count=count, trained=trained, sequences=sequences, length=length, device=device
     )
@@ -155,6 +241,15 @@ def _longest(stage: str, tokens: int, rows: int, k: int) -> int:
     return max(16, round(mean * (4 / (k + 1) if stage in ("reward", "dpo") else 2.0)))
 
 
+def _completions_read(config: TrainingConfig, k: int) -> int:
+    """Completions of a ranking of k that a step reads: the widest pairs share the best one or the worst."""
+    if not isinstance(config, DpoConfig):
+        return k
+    if config.loss == "kto":
+        return 2
+    return min(k, config.pairs_per_prompt + 1) if config.pairs_per_prompt else k
+
+
 def _training_memory(
     stage: str,
     config: TrainingConfig,
@@ -170,35 +265,48 @@ def _training_memory(
     heads = model_config["num_attention_heads"]
     element = 4 if device == "cpu" else 2
     per_layer = sequences * length * (34 * width + 5 * heads * length) * element / 2
-    # Checkpointing (CUDA, but for the reward model) keeps each layer's input and computes one layer at a time.
-    checkpointed = device == "cuda" and stage != "reward"
+    # Checkpointing keeps each layer's input and computes one layer at a time; by itself only what makes logits of whole
+    # sequences does so, on CUDA.
+    by_itself = device == "cuda" and stage not in ("reward", "dpo")
+    checkpointed = {"on": True, "off": False, "auto": by_itself}[config.gradient_checkpointing]
     kept = per_layer + sequences * length * width * layers * element if checkpointed else per_layer * layers
     logits = 0 if stage == "reward" else sequences * length * model_config["vocab_size"] * 4
-    reference = 0
-    if stage == "dpo" and config.method == "full":
-        # The reference's log-probabilities are computed once, before the first step, by the policy itself.
-        reference = sequences * 4
+    if stage == "dpo":
+        # One block of positions at a time (`logps.POSITIONS_AT_ONCE`).
+        logits = min(logits, 512 * model_config["vocab_size"] * 4)
+    parts = 1 if config.sharding == "none" else config.processes
     return {
-        "weights": 4 * count,
-        "gradients": 4 * trained,
-        "optimizer": 8 * trained,
+        "weights": _weights_memory(config, model_config, count),
+        "gradients": 4 * trained // parts,
+        "optimizer": 8 * trained // parts,
         "activations": round(kept + logits),
-        "reference": reference,
+        # Its log-probabilities are computed before the first step, by the policy itself: one number a completion.
+        "reference": 0,
     }
 
 
+def _weights_memory(config: TrainingConfig, model_config: Mapping[str, Any], count: int) -> int:
+    """Bytes of the base's weights in one process."""
+    width, inner, layers = (model_config[n] for n in ("hidden_size", "intermediate_size", "num_hidden_layers"))
+    linear = layers * (sum(rows * columns for rows, columns in _attention_shapes(model_config)) + 3 * width * inner)
+    if config.method == "qlora":
+        return round(BYTES_IN_4_BITS * linear + 4 * (count - linear))
+    if config.sharding == "none":
+        return 4 * count
+    gathered = count if config.sharding == "gradients" else count - linear + 2 * linear // layers
+    return 4 * (count // config.processes + gathered)
+
+
 def _sampling_memory(
-    config: SampleConfig, model_config: Mapping[str, Any], count: int, prompt_tokens: float, device: str
+    model_config: Mapping[str, Any], count: int, *, sequences: int, length: float, device: str
 ) -> dict[str, int]:
     element = 4 if device == "cpu" else 2
     kv_heads = model_config.get("num_key_value_heads") or model_config["num_attention_heads"]
     per_token = 2 * model_config["num_hidden_layers"] * kv_heads * _head_width(model_config) * element
-    rows = config.batch_size * config.k
-    cache = rows * (prompt_tokens + config.max_new_tokens) * per_token
     return {
         "weights": element * count,
         "gradients": 0,
         "optimizer": 0,
-        "activations": round(cache + rows * model_config["vocab_size"] * 4),
+        "activations": round(sequences * length * per_token + sequences * model_config["vocab_size"] * 4),
         "reference": 0,
     }

@@ -6,7 +6,9 @@ import contextlib
 import os
 import platform
 import resource
+import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -97,12 +99,27 @@ def describe() -> dict[str, Any]:
     return facts
 
 
+def commit() -> str | None:
+    """The commit of this code, with `-dirty` where files were changed since; None where nothing tells.
+
+    `HONE_COMMIT` says it where the code has no repository, as in an image.
+    """
+    if told := os.environ.get("HONE_COMMIT"):
+        return told
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        folder = Path(__file__).parent
+        found = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=10, check=True)
+        return found.stdout.strip() or None
+    return None
+
+
 def versions() -> dict[str, str]:
     """The versions that decide what a run computes."""
     from importlib import metadata
 
     found = {"python": platform.python_version()}
-    for name in ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "vllm"):
+    for name in ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "datasets", "vllm"):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

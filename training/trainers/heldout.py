@@ -7,10 +7,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from training.trainers import hardware
+from training.trainers.config import TrainingConfig
 from training.trainers.padding import length_mask, pad_right
+from training.trainers.program import TrainerError
 
 # How many numbers a bootstrap holds at once, 16 MB.
 BOOTSTRAP_CELLS = 2_000_000
+
+
+def check_patience(config: TrainingConfig, heldout: Sequence[Any]) -> None:
+    """Refuse to wait for held-out rows where there are none; raises TrainerError."""
+    if config.patience and not heldout:
+        raise TrainerError("patience needs held-out rows, and the data has none.")
 
 
 def token_loss(model: Any, rows: Sequence[dict[str, Any]], *, pad_id: int, rows_at_once: int) -> dict[str, float]:
@@ -28,7 +36,7 @@ def token_loss(model: Any, rows: Sequence[dict[str, Any]], *, pad_id: int, rows_
     loss = right = count = 0.0
     was_training = model.training
     model.eval()
-    with torch.inference_mode(), hardware.autocast():
+    with torch.no_grad(), hardware.autocast():
         for start in range(0, len(rows), rows_at_once):
             batch = rows[start : start + rows_at_once]
             ids = [row["input_ids"] for row in batch]

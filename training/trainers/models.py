@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from training.trainers import hardware, model_folders, quantized, sharding
 from training.trainers.chat import PLAIN_STOP, end_of_turn, plain_template
 from training.trainers.config import TrainingConfig
 from training.trainers.folders import replacing_folder
@@ -57,11 +58,15 @@ def ensure_pad(tokenizer: Any) -> None:
     raise TrainerError("The model's tokenizer has no special token besides its eos that could serve as pad.")
 
 
-def load_causal_model(model: str, tokenizer: Any, *, dtype: Any) -> Any:
-    """A causal language model with safetensors weights, on the CPU, in the given number format."""
+def load_causal_model(model: str, tokenizer: Any, *, dtype: Any, in_4_bits: bool = False) -> Any:
+    """A causal language model with safetensors weights, on the CPU, in the given number format.
+
+    With `in_4_bits` its linear layers are (`quantized.py`), and it is on this process's device.
+    """
     from transformers import AutoModelForCausalLM
 
-    loaded = AutoModelForCausalLM.from_pretrained(model, dtype=dtype, use_safetensors=True)
+    words = quantized.words() if in_4_bits else {}
+    loaded = AutoModelForCausalLM.from_pretrained(model, dtype=dtype, use_safetensors=True, **words)
     loaded.config.pad_token_id = tokenizer.pad_token_id
     loaded.generation_config.pad_token_id = tokenizer.pad_token_id
     return loaded
@@ -72,6 +77,17 @@ def with_lora(model: Any, *, config: TrainingConfig, task: str, also_train: list
     from peft import get_peft_model
 
     return get_peft_model(model, lora_config(config=config, task=task, also_train=also_train))
+
+
+def save_memory(model: Any, config: TrainingConfig, *, by_itself: bool = True) -> None:
+    """Lets the backward pass compute activations again where the recipe asks for it.
+
+    With `auto` also where the hardware makes it cheap, unless the stage does not do so `by_itself`.
+    """
+    wanted = config.gradient_checkpointing
+    if wanted == "on" or (by_itself and wanted == "auto" and hardware.checkpoints_gradients()):
+        # The other form asks for inputs with gradients, which frozen embeddings do not give.
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
 def lora_config(*, config: TrainingConfig, task: str, also_train: list[str] | None = None) -> Any:
@@ -88,20 +104,48 @@ def lora_config(*, config: TrainingConfig, task: str, also_train: list[str] | No
     )
 
 
+def adapter_rank(folder: str) -> int:
+    """The rank of the LoRA adapter in a folder; raises TrainerError where it is none, or not safetensors."""
+    path = Path(folder)
+    if not (path / "adapter_model.safetensors").is_file():
+        raise TrainerError(f"The adapter folder {folder} has no adapter_model.safetensors.")
+    try:
+        facts = json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))
+        if facts["peft_type"] != "LORA":
+            raise TrainerError(f"The adapter in {folder} is of the kind {facts['peft_type']}, not LoRA.")
+        return max(int(facts["r"]), *(int(rank) for rank in facts.get("rank_pattern", {}).values()), 1)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TrainerError(f"The adapter folder {folder} has no adapter_config.json of a LoRA adapter.") from error
+
+
+def merged_adapter(model: Any, folder: str) -> Any:
+    """The model with a LoRA adapter's weights added to its own, in memory."""
+    from peft import PeftModel
+
+    adapter_rank(folder)
+    return PeftModel.from_pretrained(model, folder).merge_and_unload()
+
+
 def save_model(target: Path, *, model: Any, tokenizer: Any, files: dict[str, Any] | None = None) -> None:
     """Save a whole transformers folder, by temp folder and rename.
 
-    A PEFT model is merged (which ends its use for training) and its adapter kept under `adapter/`. `files` are
-    written beside as JSON. The generation config names every token that ends an answer, so other programs stop too.
+    A PEFT model is merged (which ends its use for training) and its adapter kept under `adapter/`; one over 4-bit
+    weights is merged into those that they were made of. `files` are written beside as JSON. The generation config names
+    every token that ends an answer, so other programs stop too. A model divided among processes is put together, and
+    saved by the first one alone.
     """
     from peft import PeftModel
 
+    if sharding.is_sharded(model) and (model := sharding.whole(model)) is None:
+        target.mkdir(parents=True, exist_ok=True)
+        return
     with replacing_folder(target) as folder:
         if isinstance(model, PeftModel):
             model.save_pretrained(folder / "adapter", save_embedding_layers=False)
             # PEFT writes a model card that names local paths and says nothing.
             (folder / "adapter" / "README.md").unlink(missing_ok=True)
-            model = model.merge_and_unload()
+            over_4_bits = quantized.is_quantized(model.get_base_model())
+            model = quantized.merged(model, folder / "adapter") if over_4_bits else model.merge_and_unload()
         if (generation := getattr(model, "generation_config", None)) is not None:
             ids = sorted(stop_ids(tokenizer, generation))
             generation.eos_token_id = ids if len(ids) > 1 else ids[0]
@@ -109,6 +153,7 @@ def save_model(target: Path, *, model: Any, tokenizer: Any, files: dict[str, Any
         model.config.pad_token_id = tokenizer.pad_token_id
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
+        model_folders.sign(folder)
         for name, value in (files or {}).items():
             (folder / name).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 

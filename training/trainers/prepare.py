@@ -14,10 +14,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from training.trainers import model_folders
 from training.trainers.chat import CHATML_TEMPLATE
 from training.trainers.folders import replacing_folder
 from training.trainers.program import TrainerError, check_model
@@ -29,7 +30,6 @@ SMOLLM2_TEMPLATE = (
     "{{ '<|im_start|>system\\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\\n' }}"
     "{% endif %}" + CHATML_TEMPLATE
 )
-TINY_SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 TINY_VOCABULARY = 8192
 _SAMPLE_TEXT = """\
 Question and answer, hill and valley, morning and evening: a small model learns the shape of words.
@@ -60,6 +60,7 @@ def prepare(*, model: str, output: Path, texts: Sequence[Path] = (), seed: int =
     with replacing_folder(output) as folder:
         network.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
+        model_folders.sign(folder)
     return True
 
 
@@ -96,55 +97,21 @@ def _smollm2() -> tuple[Any, Any]:
 
 
 def _tiny(*, texts: Sequence[Path], seed: int) -> tuple[Any, Any]:
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    tokenizer = _train_tokenizer(texts)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=128,
-        intermediate_size=384,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=2048,
-        tie_word_embeddings=True,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        network = LlamaForCausalLM(config)
-    return tokenizer, _with_token_ids(network, tokenizer)
-
-
-def _train_tokenizer(texts: Sequence[Path]) -> Any:
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
+    from training.trainers.scratch import random_llama, train_tokenizer
 
     for path in texts:
         if not path.is_file():
             raise TrainerError(f"The text file {path} does not exist.")
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=TINY_VOCABULARY,
-        special_tokens=list(TINY_SPECIAL_TOKENS),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
+    tokenizer = train_tokenizer(
+        _lines(texts) if texts else _SAMPLE_TEXT.splitlines(keepends=True), vocabulary=TINY_VOCABULARY
     )
-    if texts:
-        tokenizer.train([str(path) for path in texts], trainer)
-    else:
-        tokenizer.train_from_iterator(_SAMPLE_TEXT.splitlines(keepends=True), trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="<|endoftext|>",
-        bos_token="<|im_start|>",
-        eos_token="<|im_end|>",
-        chat_template=CHATML_TEMPLATE,
-        model_max_length=2048,
-        clean_up_tokenization_spaces=False,
-    )
+    return tokenizer, random_llama("tiny", tokenizer, seed=seed)
+
+
+def _lines(texts: Sequence[Path]) -> Iterator[str]:
+    for path in texts:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            yield from file
 
 
 def _with_token_ids(network: Any, tokenizer: Any) -> Any:

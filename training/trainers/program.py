@@ -17,19 +17,19 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from training.records import RecordError, replacing, sha256_file
-from training.trainers import hardware
-from training.trainers.config import ConfigError, build
+from training.trainers import card, hardware, inputs, model_folders, parallel, quantized
+from training.trainers.config import ConfigError, build, validate
 from training.trainers.events import Events
 from training.trainers.resume import clear_states
 
 SUCCEEDED, FAILED, UNREADABLE, STOPPED = 0, 1, 2, 3
-_ENVELOPE = {"stage", "run_dir", "model", "data", "output_dir", "resume", "params"}
+_ENVELOPE = {"stage", "run_dir", "model", "data", "inputs", "output_dir", "resume", "params"}
 
 
 class TrainerError(Exception):
@@ -67,6 +67,13 @@ class Job:
     config: Any
     events: Events
     stop: StopFlag
+    # Paths and addresses beside the model and the data, by the names of `inputs.KNOWN`.
+    inputs: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def main_dir(self) -> Path:
+        """The first process's `run_dir`, where the states lie."""
+        return self.run_dir if parallel.is_main() else self.run_dir.parent
 
 
 @dataclass(kw_only=True)
@@ -95,7 +102,19 @@ def main(stage: str, run: Callable[[Job], Outcome], *, about: str, argv: Sequenc
     signal.signal(signal.SIGINT, stop.set)
     _stop_with_parent(stop)
     _prepare_environment(envelope["model"])
-    return _run(stage, run, envelope, stop)
+    params = envelope.get("params", {})
+    if params.get("method") != "qlora":
+        # PEFT imports it wherever it is installed: two seconds that no other method needs.
+        sys.modules.setdefault(quantized.PACKAGE, None)  # type: ignore[arg-type]
+    count = int(params.get("processes", 1)) if not validate(stage, params) else 1
+    if count > 1 and parallel.world_size() == 1:
+        from training.trainers import processes
+
+        return processes.run(stage, arguments.config, count=count, run_dir=Path(envelope["run_dir"]), stop=stop)
+    try:
+        return _run(stage, run, envelope, stop)
+    finally:
+        parallel.end()
 
 
 def _stop_with_parent(stop: StopFlag) -> None:
@@ -132,6 +151,8 @@ def read_envelope(path: Path, *, stage: str) -> dict[str, Any]:
         raise TrainerError(f"The config {path} is for the stage {envelope['stage']}, not {stage}.")
     if not isinstance(envelope.get("params", {}), dict):
         raise TrainerError(f"In the config {path}, params must be an object.")
+    if problem := inputs.fault(stage, envelope.get("inputs", {})):
+        raise TrainerError(f"In the config {path}, {problem}.")
     return envelope
 
 
@@ -154,7 +175,9 @@ def _prepare_environment(model: str) -> None:
 
 
 def _run(stage: str, run: Callable[[Job], Outcome], envelope: dict[str, Any], stop: StopFlag) -> int:
-    run_dir = Path(envelope["run_dir"])
+    main_dir = Path(envelope["run_dir"])
+    # What the other processes write is nobody's: it goes into a folder that is removed with them.
+    run_dir = main_dir if parallel.is_main() else parallel.side_folder(main_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     result_path = run_dir / "result.json"
     events = Events(run_dir)
@@ -175,13 +198,16 @@ def _run(stage: str, run: Callable[[Job], Outcome], envelope: dict[str, Any], st
             run_dir=run_dir,
             model=envelope["model"],
             data=data,
-            output_dir=Path(envelope["output_dir"]),
+            output_dir=Path(envelope["output_dir"]) if parallel.is_main() else run_dir / "checkpoint",
             resume=bool(envelope.get("resume", False)),
             config=build(stage, envelope.get("params", {})),
             events=events,
             stop=stop,
+            inputs=envelope.get("inputs", {}),
         )
-        check_model(job.model)
+        quantized.check_installed(getattr(job.config, "method", None))
+        if job.config.reads_model:
+            check_model(job.model)
         outcome = run(job)
         code = SUCCEEDED
     except Stopped:
@@ -193,7 +219,9 @@ def _run(stage: str, run: Callable[[Job], Outcome], envelope: dict[str, Any], st
     except Exception as problem:
         traceback.print_exc()
         if is_out_of_memory(problem):
-            smaller = "batch_size or max_new_tokens" if stage == "sample" else "micro_batch_size or max_length"
+            smaller = (
+                "batch_size or max_new_tokens" if stage in ("sample", "evaluate") else "micro_batch_size or max_length"
+            )
             error = f"The stage {stage} ran out of memory; a smaller {smaller} needs less."
         else:
             first_line = (str(problem).strip() or "no message").splitlines()[0]
@@ -206,6 +234,7 @@ def _run(stage: str, run: Callable[[Job], Outcome], envelope: dict[str, Any], st
         "stage": stage,
         "model": envelope["model"],
         "params": envelope.get("params", {}),
+        "inputs": envelope.get("inputs", {}),
         # JSON knows no NaN; a number that is none is left out.
         "metrics": {name: value for name, value in outcome.metrics.items() if math.isfinite(value)},
         "consumed": outcome.consumed,
@@ -214,10 +243,17 @@ def _run(stage: str, run: Callable[[Job], Outcome], envelope: dict[str, Any], st
         "seed": envelope.get("params", {}).get("seed", 0),
         "versions": hardware.versions(),
         "hardware": hardware.describe(),
+        "commit": hardware.commit(),
         "data_sha256": sha256_file(data) if data.is_file() else None,
+        "inputs_sha256": inputs.hashes(envelope.get("inputs", {})),
         "started_at": started_at,
         "finished_at": time.time(),
     }
+    if outcome.checkpoint:
+        try:
+            card.write(outcome.checkpoint, result)
+        except OSError as problem:  # the model is whole without it
+            events.status(f"The model card could not be written: {problem.strerror}.")
     events.close()
     with replacing(result_path) as temporary:
         temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
@@ -235,9 +271,12 @@ def is_finished(envelope: dict[str, Any]) -> bool:
         return False
     if not isinstance(result, dict) or result.get("status") != "succeeded":
         return False
-    for name, value in (("model", envelope["model"]), ("params", envelope.get("params", {}))):
-        if result.get(name) != value:
-            return False
+    read = envelope.get("inputs", {})
+    same = {"model": envelope["model"], "params": envelope.get("params", {}), "inputs": read}
+    if any(result.get(name) != value for name, value in same.items()):
+        return False
+    if result.get("inputs_sha256") != inputs.hashes(read):
+        return False
     data = Path(envelope["data"])
     if result.get("data_sha256") != (sha256_file(data) if data.is_file() else None):
         return False
@@ -261,16 +300,12 @@ def is_out_of_memory(problem: BaseException) -> bool:
 
 
 def check_model(model: str) -> None:
-    """Refuse a model folder that is missing or lacks its config or safetensors weights; raises TrainerError.
+    """Refuse a model folder that is missing, broken off or put together of two (`model_folders`); raises TrainerError.
 
     A name like `owner/model` that is no folder here is taken for a hub name and left to the hub.
     """
     folder = Path(model)
-    if not folder.is_dir():
-        if folder.is_absolute() or model.startswith(".") or model.count("/") != 1:
-            raise TrainerError(f"The model folder {model} does not exist.")
+    if not folder.is_dir() and not folder.is_absolute() and not model.startswith(".") and model.count("/") == 1:
         return
-    if not (folder / "config.json").is_file():
-        raise TrainerError(f"The model folder {model} has no config.json.")
-    if not any(folder.glob("*.safetensors")):
-        raise TrainerError(f"The model folder {model} has no safetensors weights.")
+    if problem := model_folders.fault(folder):
+        raise TrainerError(problem)

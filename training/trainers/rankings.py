@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from training.records import RankingRow, RecordError, comparisons, read_parquet
+from training.records import Message, RankingRow, RecordError, comparisons
+from training.trainers import datafiles
 from training.trainers.program import Job
 
 
@@ -38,12 +39,12 @@ class EncodedRanking:
         return len(self.prompt) + sum(len(ids) for ids in self.completions)
 
 
-def read(job: Job) -> tuple[list[RankingRow], list[RankingRow]]:
-    """The training and the held-out rankings that have a comparison.
+def read(job: Job, *, keep_ties: bool = False) -> tuple[list[RankingRow], list[RankingRow]]:
+    """The training and the held-out rankings that have a comparison; `keep_ties` keeps training ones without, too.
 
-    Raises RecordError where there is none to train on; tells how many rankings of ties only are left out.
+    Raises RecordError where there is no comparison to train on; tells how many rankings of ties only are left out.
     """
-    rows = read_parquet(job.data, row_type=RankingRow)
+    rows = datafiles.rankings(job.data).rows
     if not rows:
         raise RecordError(f"The data file {job.data} has no ranking.")
     useful = [row for row in rows if row.weight > 0 and comparisons(row.ranks)]
@@ -52,24 +53,28 @@ def read(job: Job) -> tuple[list[RankingRow], list[RankingRow]]:
         raise RecordError(
             f"The data file {job.data} has no comparison to train on: all of its training rankings are ties."
         )
-    if len(useful) < len(rows):
-        job.events.status(f"{len(rows) - len(useful)} of {len(rows)} rankings hold no comparison and are left out.")
-    return train, [row for row in useful if row.split == "heldout"]
+    heldout = [row for row in useful if row.split == "heldout"]
+    if keep_ties:
+        train = [row for row in rows if row.weight > 0 and row.split == "train"]
+    if left_out := len(rows) - len(train) - len(heldout):
+        job.events.status(f"{left_out} of {len(rows)} rankings hold no comparison and are left out.")
+    return train, heldout
 
 
 def check_posteriors(job: Job, rows: Sequence[RankingRow], *, label: str) -> None:
     """Raises RecordError where `label` needs posteriors and no training ranking has them, tells where some lack."""
     if label == "hard":
         return
-    lacking = sum(not row.posteriors for row in rows)
-    if lacking == len(rows):
+    compared = [row for row in rows if comparisons(row.ranks)]
+    lacking = sum(not row.posteriors for row in compared)
+    if lacking == len(compared):
         raise RecordError(
             f"The data file {job.data} has no posterior probabilities, which label = {label} needs; train on a newer "
             "snapshot, or with label = hard."
         )
     if lacking:
         job.events.status(
-            f"{lacking} of {len(rows)} rankings have no posterior probabilities; their labels count as hard."
+            f"{lacking} of {len(compared)} rankings have no posterior probabilities; their labels count as hard."
         )
 
 
@@ -82,36 +87,56 @@ def encode(
     it keeps what the prompt leaves of `max_length`, or half of it where the prompt leaves less. Then the prompt
     keeps its last tokens that fit `max_length` together with the longest completion.
     """
-    from training.trainers.chat import encode_completion, encode_prompt
-
     encoded = []
     for row in rows:
-        prompt = encode_prompt(tokenizer, row.prompt)
-        completions = [
-            encode_completion(tokenizer, row.prompt, text, ended=ended)
-            for text, ended in zip(row.completions, row.ended, strict=True)
-        ]
-        if max_completion_length is None:
-            limit = max(max_length // 2, max_length - len(prompt))
-        else:
-            limit = min(max_completion_length, max_length - 1)
-        kept = [ids[:limit] for ids in completions]
-        room = max_length - max(len(ids) for ids in kept)
-        shortened = sum(len(ids) > limit for ids in completions)
-        by_setting = shortened if limit == max_completion_length else 0
+        prompt, completions, cut, cut_completions = encode_answers(
+            tokenizer,
+            row.prompt,
+            row.completions,
+            ended=row.ended,
+            max_length=max_length,
+            max_completion_length=max_completion_length,
+        )
         encoded.append(
             EncodedRanking(
                 prompt_id=row.prompt_id,
-                prompt=prompt[-room:],
-                completions=kept,
+                prompt=prompt,
+                completions=completions,
                 ranks=row.ranks,
                 weight=row.weight,
-                cut=shortened - by_setting + (len(prompt) > room),
-                cut_completions=by_setting,
+                cut=cut,
+                cut_completions=cut_completions,
                 posteriors=row.posteriors,
             )
         )
     return encoded
+
+
+def encode_answers(
+    tokenizer: Any,
+    messages: Sequence[Message],
+    answers: Sequence[str],
+    *,
+    ended: Sequence[bool],
+    max_length: int,
+    max_completion_length: int | None = None,
+) -> tuple[list[int], list[list[int]], int, int]:
+    """A prompt's ids and its answers', by the rule of `encode`; then how many sequences each of the settings cut."""
+    from training.trainers.chat import encode_completion, encode_prompt
+
+    prompt = encode_prompt(tokenizer, messages)
+    completions = [
+        encode_completion(tokenizer, messages, text, ended=end) for text, end in zip(answers, ended, strict=True)
+    ]
+    if max_completion_length is None:
+        limit = max(max_length // 2, max_length - len(prompt))
+    else:
+        limit = min(max_completion_length, max_length - 1)
+    kept = [ids[:limit] for ids in completions]
+    room = max_length - max(len(ids) for ids in kept)
+    shortened = sum(len(ids) > limit for ids in completions)
+    by_setting = shortened if limit == max_completion_length else 0
+    return prompt[-room:], kept, shortened - by_setting + (len(prompt) > room), by_setting
 
 
 def tell_of_cuts(

@@ -2,138 +2,72 @@
 
     python -m training.trainers.reward --config run/config.json
 
-Reads RankingRow Parquet. One row is one prompt with its K completions; all are scored in one forward and every
-comparison of the ranking enters one loss (`kwise.py`). The trunk comes from a language model (usually the SFT
-checkpoint) or from an earlier reward model; a new head starts from N(0, 1/sqrt(d + 1)) (Stiennon et al. 2020). It
-writes a sequence-classification folder with one label, and `reward.json` with the mean and spread of its scores.
-
-It leaves out a tie term: ties drop out.
+Reads RankingRow Parquet. One row is one prompt with its K completions; all are scored in one forward
+(`shared_prompt.py`), and every comparison of the ranking enters one loss (`kwise.py`). The trunk comes from a language
+model of any size (usually the SFT checkpoint) or from an earlier reward model; a new head starts from
+N(0, 1/sqrt(d + 1)) (Stiennon et al. 2020). It writes a sequence-classification folder with one label, `reward.json`
+with the spread of its scores and its zero point (`zero_point.py`), and `report.json` with what it is worth on held-out
+rankings (`reward_report.py`).
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
+from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training.trainers import hardware, rankings
+from training.trainers import (
+    annotator_weights,
+    hardware,
+    rankings,
+    reward_report,
+    sharding,
+    shared_prompt,
+    zero_point,
+)
 from training.trainers.config import RewardConfig
-from training.trainers.program import Job, Outcome, TrainerError, main
+from training.trainers.heldout import check_patience, right_comparisons
+from training.trainers.inputs import DEMONSTRATIONS
+from training.trainers.program import Job, Outcome, main
 from training.trainers.rankings import EncodedRanking
+from training.trainers.reward_report import Judged
+from training.trainers.scorer import Scorer, load_reward_model, make_scorer
 
 if TYPE_CHECKING:
     import torch
 
-# Scores by a shared prompt and by the plain path may differ by the rounding of float32 only.
-_SAME_SCORES = 1e-3
-
-
-def load_reward_model(model: str, tokenizer: Any, *, seed: int) -> Any:
-    """A sequence classifier with one label from a language model's folder or an earlier reward model's."""
-    import torch
-    from transformers import AutoModelForSequenceClassification
-
-    from training.trainers.models import describe_folder
-
-    loaded = AutoModelForSequenceClassification.from_pretrained(
-        model, num_labels=1, dtype=hardware.training_dtype(), use_safetensors=True
-    )
-    loaded.config.pad_token_id = tokenizer.pad_token_id
-    names = describe_folder(model).get("architectures") or []
-    if not any(name.endswith("ForSequenceClassification") for name in names):
-        if not hasattr(loaded, "score"):
-            raise TrainerError(f"No reward model can be made of {model}: its architecture has no scoring head.")
-        width = loaded.score.weight.shape[1]
-        generator = torch.Generator().manual_seed(seed)
-        with torch.no_grad():
-            loaded.score.weight.normal_(0, 1 / math.sqrt(width + 1), generator=generator)
-    return loaded
-
-
-class Scorer:
-    """Scores encoded rankings with one model, by the shared prompt where the model allows it.
-
-    In training's number format, or in float32 where it is `exact`.
-    """
-
-    def __init__(self, model: Any, *, pad_id: int, shared: bool, exact: bool = False) -> None:
-        self.model, self.pad_id, self.shared, self.exact = model, pad_id, shared, exact
-
-    def scores(self, group: Sequence[EncodedRanking]) -> list[torch.Tensor]:
-        """Rewards of shape (K,) for each ranking."""
-        from training.trainers.kwise import kwise_scores_batch, plain_scores
-
-        with contextlib.nullcontext() if self.exact else hardware.autocast():
-            if self.shared:
-                return kwise_scores_batch(
-                    self.model,
-                    [ranking.prompt for ranking in group],
-                    [ranking.completions for ranking in group],
-                    pad_id=self.pad_id,
-                )
-            return [
-                plain_scores(self.model, ranking.prompt, ranking.completions, pad_id=self.pad_id) for ranking in group
-            ]
-
-    def all_scores(self, group: Sequence[EncodedRanking], *, rows_at_once: int) -> list[list[float]]:
-        """Rewards as plain numbers, without gradients or dropout."""
-        import torch
-
-        was_training = self.model.training
-        self.model.eval()
-        found: list[list[float]] = []
-        with torch.no_grad():
-            for start in range(0, len(group), rows_at_once):
-                found += [row.float().tolist() for row in self.scores(group[start : start + rows_at_once])]
-        self.model.train(was_training)
-        return found
-
-
-def make_scorer(model: Any, *, pad_id: int, first: EncodedRanking, job: Job) -> Scorer:
-    """The fast scorer where it is exact for this model, checked on one ranking; else the plain one, and says so.
-
-    The check computes in float32: in bfloat16 rounding would hide a model that reads a shared prompt otherwise.
-    """
-    from training.trainers.kwise import why_not_shared
-
-    plain = Scorer(model, pad_id=pad_id, shared=False)
-    reason = why_not_shared(model)
-    if reason is None:
-        one, two = (
-            Scorer(model, pad_id=pad_id, shared=shared, exact=True).all_scores([first], rows_at_once=1)[0]
-            for shared in (True, False)
-        )
-        if all(abs(a - b) <= _SAME_SCORES * max(1.0, abs(b)) for a, b in zip(one, two, strict=True)):
-            return Scorer(model, pad_id=pad_id, shared=True)
-        reason = "its scores came out different"
-    job.events.status(f"The prompt is read again for each completion, as this model cannot share it: {reason}.")
-    return plain
-
 
 def evaluate(
     scorer: Scorer, group: Sequence[EncodedRanking], *, seed: int, rows_at_once: int
-) -> tuple[dict[str, float], list[float]]:
-    """Accuracy over all comparisons with its 95 % interval over prompts, the mean loss, and all scores."""
-    from training.trainers.heldout import ranking_accuracy, right_comparisons
-
+) -> tuple[dict[str, float], list[list[float]]]:
+    """Accuracy over all comparisons with its 95 % interval over prompts, the mean loss, and each ranking's scores."""
     if not group:
         return {}, []
     found = scorer.all_scores(group, rows_at_once=rows_at_once)
-    by_prompt: dict[str, tuple[float, int]] = {}
-    loss = 0.0
+    counts, loss = [], 0.0
     for ranking, scores in zip(group, found, strict=True):
-        right, count = by_prompt.get(ranking.prompt_id, (0.0, 0))
         pairs = ranking.pairs
-        by_prompt[ranking.prompt_id] = (right + right_comparisons(scores, pairs), count + len(pairs))
+        counts.append((ranking.prompt_id, right_comparisons(scores, pairs), len(pairs)))
         loss += sum(_softplus(scores[j] - scores[i]) for i, j in pairs) / len(pairs)
-    numbers = ranking_accuracy(list(by_prompt.values()), seed=seed) | {"loss": loss / len(group)}
-    return numbers, [score for scores in found for score in scores]
+    share = reward_report.share(counts, seed=seed)
+    assert share is not None  # held-out rankings have comparisons (`rankings.read`)
+    numbers = {"accuracy": share["value"], "accuracy_low": share["low"], "accuracy_high": share["high"]}
+    return numbers | {"loss": loss / len(group)}, found
 
 
 def run(job: Job) -> Outcome:
-    """Train, and leave a whole reward model folder with `reward.json` in `output_dir`."""
-    train_rows, heldout_rows = rankings.read(job)
+    """Train, and leave a whole reward model folder with `reward.json` and `report.json` in `output_dir`."""
+    config: RewardConfig = job.config
+    train_rows, heldout_rows = rankings.read(job, keep_ties=config.ties != "leave_out")
+    check_patience(config, heldout_rows)
+    written = job.inputs.get(DEMONSTRATIONS)
+    demonstrations = zero_point.read_demonstrations(Path(written)) if written else []
+    rankings.check_posteriors(job, train_rows, label=config.label)
+    factors: dict[str, float] = {}
+    if config.annotator_weight == "reliability":
+        train_rows, factors = annotator_weights.weigh(job, train_rows)
 
     import torch
 
@@ -142,8 +76,6 @@ def run(job: Job) -> Outcome:
     from training.trainers.loop import fit
 
     hardware.limit_threads()
-    config: RewardConfig = job.config
-    rankings.check_posteriors(job, train_rows, label=config.label)
     torch.manual_seed(config.seed)
     job.events.status("Loading the model.")
     tokenizer = models.load_tokenizer(job.model)
@@ -151,12 +83,19 @@ def run(job: Job) -> Outcome:
     train = rankings.encode(tokenizer, train_rows, **lengths)
     heldout = rankings.encode(tokenizer, heldout_rows, **lengths)
     cut = rankings.tell_of_cuts(job, [*train, *heldout], **lengths)
-    model = load_reward_model(job.model, tokenizer, seed=config.seed)
-    if config.method == "lora":
+    model = load_reward_model(job.model, tokenizer, seed=config.seed, in_4_bits=config.method == "qlora")
+    if config.trains_adapter:
         model = models.with_lora(model, config=config, task="SEQ_CLS", also_train=["score"])
-    model.to(hardware.device())
+    sharding.place(model, config)
+    models.save_memory(model, config, by_itself=False)  # a score needs no logits: memory is short later than elsewhere
+    attention = shared_prompt.attention_of(model)
     scorer = make_scorer(model, pad_id=tokenizer.pad_token_id, first=train[0], job=job)
-    before, _ = evaluate(scorer, heldout, seed=config.seed, rows_at_once=config.micro)
+
+    def look() -> dict[str, float]:
+        return evaluate(scorer, heldout, seed=config.seed, rows_at_once=config.micro)[0]
+
+    before = look()
+    tie_threshold = config.tie_threshold if config.ties == "rao_kupper" else None
 
     def micro_step(positions: list[int]) -> tuple[torch.Tensor, dict[str, float]]:
         group = [train[position] for position in positions]
@@ -173,6 +112,7 @@ def run(job: Job) -> Outcome:
                     center_coefficient=config.center_coefficient,
                     label=config.label,
                     posteriors=ranking.posteriors,
+                    tie_threshold=tie_threshold,
                 )
             )
             values = scores.detach().float().tolist()
@@ -183,25 +123,46 @@ def run(job: Job) -> Outcome:
             numbers["tokens"] += ranking.tokens
         return torch.stack(losses).sum(), numbers
 
-    metrics = fit(model, job=job, rows=len(train), micro_step=micro_step, summary=_summary)
+    metrics = fit(model, job=job, rows=len(train), micro_step=micro_step, summary=_summary, evaluate=look)
     after, scores = evaluate(scorer, heldout, seed=config.seed, rows_at_once=config.micro)
-    source = "heldout"
-    if not scores:
-        _, scores = evaluate(scorer, train, seed=config.seed, rows_at_once=config.micro)
-        source = "train"
     steps = int(metrics["steps"])
     if after:
         job.events.metrics(
             step=steps, total_steps=steps, metrics={f"heldout_{name}": value for name, value in after.items()}
         )
-    mean = math.fsum(scores) / len(scores)
-    spread = math.sqrt(math.fsum((score - mean) ** 2 for score in scores) / len(scores))
-    facts = {"mean": mean, "std": spread, "count": len(scores), "source": source} | after
-    models.save_model(job.output_dir, model=model, tokenizer=tokenizer, files={"reward.json": facts})
-    job.events.checkpoint(step=steps, path=job.output_dir)
     metrics |= {f"heldout_{name}_before": value for name, value in before.items()}
     metrics |= {f"heldout_{name}": value for name, value in after.items()}
-    metrics |= {"reward_mean": mean, "reward_std": spread, "cut_sequences": cut}
+    report: dict[str, Any] = {"annotator_weights": factors}
+    if heldout:
+        judged = [
+            Judged(row=row, scores=found, tokens=[len(ids) for ids in ranking.completions])
+            for row, ranking, found in zip(heldout_rows, heldout, scores, strict=True)
+        ]
+        trained_on = Counter(row.annotator for row in train_rows)
+        found = reward_report.report(judged, trained_on=trained_on, seed=config.seed, tie_threshold=tie_threshold)
+        report |= found
+        metrics |= reward_report.headline(found)
+    scored_rows, split = (heldout_rows, "heldout") if heldout else (train_rows, "train")
+    if not heldout:
+        scores = scorer.all_scores(train, rows_at_once=config.micro)
+    facts: dict[str, Any] = {**spread(scores), "source": split, **after}
+    if written:
+        facts["zero_point"] = zero_point.of_demonstrations(
+            tokenizer,
+            demonstrations,
+            path=Path(written),
+            score=lambda group: scorer.all_scores(group, rows_at_once=config.micro),
+            **lengths,
+        )
+    else:
+        facts["zero_point"] = zero_point.of_best_ranked(scored_rows, scores, split=split)
+    metrics |= {"reward_mean": facts["mean"], "reward_std": facts["std"], "cut_sequences": cut}
+    metrics |= {"zero_point": facts["zero_point"]["reward"]}
+    shared_prompt.use_attention(model, attention)
+    models.save_model(
+        job.output_dir, model=model, tokenizer=tokenizer, files={"reward.json": facts, "report.json": report}
+    )
+    job.events.checkpoint(step=steps, path=job.output_dir)
     return Outcome(
         metrics=metrics,
         consumed={
@@ -210,11 +171,25 @@ def run(job: Job) -> Outcome:
             "comparisons": sum(len(ranking.pairs) for ranking in train),
         },
         checkpoint=job.output_dir,
+        outputs={"report": str(job.output_dir / "report.json")},
     )
 
 
+def spread(scores: Sequence[Sequence[float]]) -> dict[str, float]:
+    """Mean, standard deviation and number of all scores."""
+    flat = [score for row in scores for score in row]
+    mean = math.fsum(flat) / len(flat)
+    return {
+        "mean": mean,
+        "std": math.sqrt(math.fsum((score - mean) ** 2 for score in flat) / len(flat)),
+        "count": len(flat),
+    }
+
+
 def _summary(sums: dict[str, float]) -> dict[str, float]:
-    return {"accuracy": sums["right"] / sums["pairs"], "margin": sums["margins"] / sums["pairs"]}
+    # A step may hold rankings of ties alone.
+    pairs = sums["pairs"] or math.nan
+    return {"accuracy": sums["right"] / pairs, "margin": sums["margins"] / pairs}
 
 
 def _softplus(value: float) -> float:

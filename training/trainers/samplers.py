@@ -1,23 +1,34 @@
-"""Two ways to draw completions: transformers with a decoder of our own, and vLLM where it is installed."""
+"""Two ways to draw completions here: transformers with a decoder of our own, and vLLM where it is installed.
+
+The third, an endpoint, is in `endpoint.py`.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from training.trainers import hardware
 from training.trainers.program import StopFlag, TrainerError
 
+# The ranks that vLLM reserves room for.
+_VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Completion:
-    """Drawn token ids without the stop token, why they end, and how many tokens were drawn in all."""
+    """Drawn token ids without the stop token, why they end, and how many tokens were drawn in all.
+
+    `drawn` are the ids as they came, the stop token last. An endpoint gives `text` in place of ids.
+    """
 
     ids: list[int]
     finish_reason: Literal["stop", "length"]
     token_count: int
+    drawn: list[int] = field(default_factory=list)
+    text: str | None = None
 
 
 class Sampler(Protocol):
@@ -38,8 +49,10 @@ class Sampler(Protocol):
     ) -> list[list[Completion]]: ...
 
 
-def choose_engine(engine: str) -> Literal["transformers", "vllm"]:
+def choose_engine(engine: str) -> Literal["transformers", "vllm", "endpoint"]:
     """The engine to run for the config's `engine`; raises TrainerError where vLLM is asked for and missing."""
+    if engine == "endpoint":
+        return "endpoint"
     installed = importlib.util.find_spec("vllm") is not None
     if engine == "vllm" and not installed:
         raise TrainerError("engine is vllm, but vLLM is not installed here; auto or transformers would run.")
@@ -49,7 +62,8 @@ def choose_engine(engine: str) -> Literal["transformers", "vllm"]:
 class TransformersSampler:
     """Our own decoder over a transformers model (`decoding.py`), or `generate` for a model it does not suit.
 
-    `stop_text` ends an answer too, wherever it comes; `tell` is given one sentence where `generate` is used.
+    `stop_text` ends an answer too, wherever it comes; `adapter` is a LoRA folder, merged in memory alone; `tell` is
+    given one sentence where `generate` is used.
     """
 
     def __init__(
@@ -59,12 +73,15 @@ class TransformersSampler:
         *,
         stop: StopFlag,
         stop_text: str | None = None,
+        adapter: str | None = None,
         tell: Callable[[str], None] = lambda sentence: None,
     ) -> None:
         from training.trainers.decoding import decode, decode_by_generate, why_not_decode
-        from training.trainers.models import load_causal_model, stop_ids
+        from training.trainers.models import load_causal_model, merged_adapter, stop_ids
 
         self.model = load_causal_model(model, tokenizer, dtype=hardware.sampling_dtype())
+        if adapter is not None:
+            self.model = merged_adapter(self.model, adapter)
         self.model.to(hardware.device()).eval()
         self.stop_ids = stop_ids(tokenizer, self.model.generation_config)
         self.pad_id = tokenizer.pad_token_id
@@ -111,21 +128,30 @@ class TransformersSampler:
 
     def _completion(self, ids: list[int]) -> Completion:
         if ids and ids[-1] in self.stop_ids:
-            return Completion(ids=ids[:-1], finish_reason="stop", token_count=len(ids))
+            return Completion(ids=ids[:-1], finish_reason="stop", token_count=len(ids), drawn=ids)
         by_text = self.ended is not None and self.ended(ids)
-        return Completion(ids=ids, finish_reason="stop" if by_text else "length", token_count=len(ids))
+        return Completion(ids=ids, finish_reason="stop" if by_text else "length", token_count=len(ids), drawn=ids)
 
 
 class VllmSampler:
     """vLLM, offline; float32 on a CPU, where it is the faster one without bfloat16 instructions.
 
-    `stop_text` ends an answer too, wherever it comes.
+    `stop_text` ends an answer too, wherever it comes. `adapter` is a LoRA folder that is served beside the model
+    and never merged. The K completions of a prompt find its keys and values in vLLM's prefix cache.
     """
 
-    def __init__(self, model: str, tokenizer: Any, *, max_length: int, stop_text: str | None = None) -> None:
+    def __init__(
+        self,
+        model: str,
+        tokenizer: Any,
+        *,
+        max_length: int,
+        stop_text: str | None = None,
+        adapter: str | None = None,
+    ) -> None:
         import os
 
-        from training.trainers.models import stop_ids
+        from training.trainers.models import adapter_rank, stop_ids
 
         # The CPU build leaves one core idle and binds threads badly unless told.
         if hardware.device().type == "cpu":
@@ -141,16 +167,27 @@ class VllmSampler:
         self.stop_ids = stop_ids(tokenizer)
         self.stop_text = stop_text
         extra: dict[str, Any] = {}
+        self.lora: dict[str, Any] = {}
+        if adapter is not None:
+            from vllm.lora.request import LoRARequest
+
+            rank = adapter_rank(adapter)
+            largest = next((allowed for allowed in _VLLM_RANKS if allowed >= rank), None)
+            if largest is None:
+                raise TrainerError(f"The adapter {adapter} has rank {rank}; vLLM takes {_VLLM_RANKS[-1]} at most.")
+            extra = {"enable_lora": True, "max_lora_rank": largest, "max_loras": 1}
+            self.lora = {"lora_request": LoRARequest("adapter", 1, adapter)}
         if on_cpu:
             # vLLM 0.32 rewinds a seeded request's generator when its prompt was read in parts, which torch's CPU
             # generator cannot do: so no prompt is split.
-            extra = {"enable_chunked_prefill": False, "max_num_batched_tokens": max(max_length, 4096)}
+            extra |= {"enable_chunked_prefill": False, "max_num_batched_tokens": max(max_length, 4096)}
         self.engine = LLM(
             model=model,
             dtype=str(hardware.sampling_dtype()).removeprefix("torch."),
             enforce_eager=on_cpu,
             max_model_len=max_length,
             disable_log_stats=True,
+            enable_prefix_caching=True,
             **extra,
         )
 
@@ -184,7 +221,7 @@ class VllmSampler:
         ]
         requests = [{"prompt_token_ids": prompt} for prompt in prompts]
         answers = []
-        for request in self.engine.generate(requests, params, use_tqdm=False):
+        for request in self.engine.generate(requests, params, use_tqdm=False, **self.lora):
             drawn = [_from_vllm(output) for output in request.outputs]
             answers.append(drawn if len(drawn) == k else drawn * k)
         return answers
@@ -207,5 +244,8 @@ def _from_vllm(output: Any) -> Completion:
     stopped = output.finish_reason == "stop"
     by_token = stopped and not isinstance(output.stop_reason, str)
     return Completion(
-        ids=ids[:-1] if by_token else ids, finish_reason="stop" if stopped else "length", token_count=len(ids)
+        ids=ids[:-1] if by_token else ids,
+        finish_reason="stop" if stopped else "length",
+        token_count=len(ids),
+        drawn=ids,
     )

@@ -22,11 +22,22 @@ def warmup_steps(config: TrainingConfig, rows: int) -> int:
     return int(config.warmup_ratio * total_steps(config, rows))
 
 
-def rate_factor(step: int, *, total: int, warmup: int, kind: str) -> float:
-    """The share of the largest learning rate used at `step` (from 0), as in transformers' schedules."""
+def rate_factor(step: int, *, total: int, warmup: int, kind: str, lowest: float = 0.0) -> float:
+    """The share of the largest learning rate used at `step` (from 0), as in transformers' schedules.
+
+    After the warm-up it falls no lower than `lowest`: cosine and linear reach that at the end, inverse_sqrt (Vaswani et
+    al. 2017, section 5.3) follows one over the root of the step from there on, or as if 10,000 steps had warmed it up.
+    """
     if step < warmup:
         return step / warmup
     done = (step - warmup) / max(1, total - warmup)
     if kind == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * done))
-    return 1 - done if kind == "linear" else 1.0
+        share = 0.5 * (1 + math.cos(math.pi * done))
+    elif kind == "linear":
+        share = 1 - done
+    elif kind == "inverse_sqrt":
+        scale = warmup or 10_000
+        return max(lowest, math.sqrt(scale / (step + scale - warmup)))
+    else:
+        return 1.0
+    return lowest + (1 - lowest) * share

@@ -2,24 +2,27 @@
 
     python -m training.trainers.sft --config run/config.json
 
-Reads DemonstrationRow Parquet, trains on every assistant turn and on nothing else, by TRL's SFTTrainer. The rows
-are tokenised here (`chat.py`), as TRL refuses templates without generation marks. A row's weight multiplies its
-loss. A conversation over `max_length` is cut at its end and counted; one that keeps no assistant token is left out
-and counted too. It leaves out packing, which saves little on conversations and hides rows from each other badly on
-a CPU.
+Reads DemonstrationRow Parquet, or by hand any file of `datafiles.py`; trains on every assistant turn and on nothing
+else. A step's loss is the mean over its learnt tokens (`sft_loss.py`). A row's weight, times that of its category,
+multiplies its loss. A conversation over `max_length` is cut at its end and counted; one that keeps no assistant token
+is left out and counted too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from training.records import DemonstrationRow, RecordError, read_parquet
-from training.trainers import hardware
+from training.records import DemonstrationRow, RecordError
+from training.trainers import category_weights, datafiles, hardware, sharding
+from training.trainers.heldout import check_patience, token_loss
 from training.trainers.program import Job, Outcome, TrainerError, main
+from training.trainers.sft_loss import IGNORED
 
-IGNORED = -100  # torch's label for a token that no loss is taken of
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,12 +40,24 @@ class Prepared:
 
 
 def read(job: Job) -> tuple[list[DemonstrationRow], list[DemonstrationRow]]:
-    """The training and the held-out demonstrations; raises RecordError where there is none to train on."""
-    rows = read_parquet(job.data, row_type=DemonstrationRow)
-    train = [row for row in rows if row.split == "train" and row.weight > 0]
+    """The training and the held-out demonstrations, the training ones weighted by their category too.
+
+    Raises RecordError where there is none to train on.
+    """
+    found = datafiles.demonstrations(job.data)
+    for note in found.notes:
+        job.events.status(note)
+    weights = category_weights.parse(job.config.category_weights)
+    if unknown := sorted(set(weights) - {row.category for row in found.rows}):
+        job.events.status(f"No demonstration is of the category {', '.join(unknown)}, which category_weights names.")
+    train = [
+        dataclasses.replace(row, weight=row.weight * weights.get(row.category, 1.0))
+        for row in found.rows
+        if row.split == "train" and row.weight * weights.get(row.category, 1.0) > 0
+    ]
     if not train:
         raise RecordError(f"The data file {job.data} has no demonstration to train on.")
-    return train, [row for row in rows if row.split == "heldout"]
+    return train, [row for row in found.rows if row.split == "heldout"]
 
 
 def prepare_rows(tokenizer: Any, rows: Sequence[DemonstrationRow], *, max_length: int) -> Prepared:
@@ -53,10 +68,10 @@ def prepare_rows(tokenizer: Any, rows: Sequence[DemonstrationRow], *, max_length
     for row in rows:
         encoded = encode_conversation(tokenizer, row.messages)
         ids = encoded.ids[:max_length]
-        marks = encoded.by_assistant[:max_length]
-        truncated += len(encoded.ids) > max_length
         # The first token is never predicted, so a mark there counts for nothing.
-        if not any(marks[1:]):
+        marks = [False, *encoded.by_assistant[1:max_length]]
+        truncated += len(encoded.ids) > max_length
+        if not any(marks):
             left_out += 1
             continue
         labels = [token if mark else IGNORED for token, mark in zip(ids, marks, strict=True)]
@@ -66,18 +81,24 @@ def prepare_rows(tokenizer: Any, rows: Sequence[DemonstrationRow], *, max_length
 
 def run(job: Job) -> Outcome:
     """Train, and leave a whole model folder in `output_dir`."""
-    train_rows, heldout_rows = read(job)
+    return fine_tune(job, *read(job))
 
-    from datasets import Dataset
-    from trl import SFTConfig
 
-    from training.trainers import models, trl_run
-    from training.trainers.heldout import token_loss
+def fine_tune(job: Job, train_rows: Sequence[DemonstrationRow], heldout_rows: Sequence[DemonstrationRow]) -> Outcome:
+    """As `run`, on demonstrations that were read or made before; `job.data` is their file."""
+    check_patience(job.config, heldout_rows)
+
+    import torch
+
+    from training.trainers import models, sft_loss
+    from training.trainers.chat import use_template
 
     hardware.limit_threads()
     config = job.config
+    torch.manual_seed(config.seed)
     job.events.status("Loading the model.")
     tokenizer = models.load_tokenizer(job.model)
+    use_template(tokenizer, config.chat_template)
     train = prepare_rows(tokenizer, train_rows, max_length=config.max_length)
     heldout = prepare_rows(tokenizer, heldout_rows, max_length=config.max_length)
     if not train.rows:
@@ -87,79 +108,71 @@ def run(job: Job) -> Outcome:
             f"{train.truncated} of {len(train_rows)} demonstrations are longer than {config.max_length} tokens "
             f"and were cut; {train.left_out} of them kept nothing to learn from and were left out."
         )
-    model = models.load_causal_model(job.model, tokenizer, dtype=hardware.training_dtype())
-    trainer = _weighted_trainer()(
-        model=model,
-        args=SFTConfig(
-            **trl_run.arguments(job, rows=len(train.rows)),
-            max_length=config.max_length,
-            remove_unused_columns=False,
-            dataset_kwargs={"skip_prepare_dataset": True},
-        ),
-        data_collator=_collate(tokenizer.pad_token_id),
-        train_dataset=Dataset.from_list(train.rows),
-        processing_class=tokenizer,
-        peft_config=models.lora_config(config=config, task="CAUSAL_LM") if config.method == "lora" else None,
-    )
-    before = token_loss(trainer.model, heldout.rows, pad_id=tokenizer.pad_token_id, rows_at_once=config.micro)
-    metrics = trl_run.train(trainer, job=job)
-    after = token_loss(trainer.model, heldout.rows, pad_id=tokenizer.pad_token_id, rows_at_once=config.micro)
+    in_4_bits = config.method == "qlora"
+    model = models.load_causal_model(job.model, tokenizer, dtype=hardware.training_dtype(), in_4_bits=in_4_bits)
+    packing = config.packing
+    if packing and (reason := sft_loss.why_not_packed(model, train.rows)):
+        packing = False
+        job.events.status(f"Conversations are padded, as this model cannot read them end to end: {reason}.")
+    if config.trains_adapter:
+        model = models.with_lora(model, config=config, task="CAUSAL_LM")
+    sharding.place(model, config)
+
+    def look() -> dict[str, float]:
+        return token_loss(model, heldout.rows, pad_id=tokenizer.pad_token_id, rows_at_once=config.micro)
+
+    before = look()
+    metrics = learn(job, model, train.rows, pad_id=tokenizer.pad_token_id, packing=packing, evaluate=look)
+    after = look()
     metrics |= {f"heldout_{name}_before": value for name, value in before.items()}
     metrics |= {f"heldout_{name}": value for name, value in after.items()}
     metrics |= {"truncated_rows": train.truncated, "left_out_rows": train.left_out}
-    steps = trainer.state.global_step
+    steps = int(metrics["steps"])
     if after:
         job.events.metrics(
             step=steps, total_steps=steps, metrics={f"heldout_{name}": value for name, value in after.items()}
         )
-    models.save_model(job.output_dir, model=trainer.model, tokenizer=tokenizer)
+    models.save_model(job.output_dir, model=model, tokenizer=tokenizer)
     job.events.checkpoint(step=steps, path=job.output_dir)
-    tokens = round(train.tokens * (trainer.state.epoch or 0))
+    tokens = round(train.tokens * metrics["epoch"])
     return Outcome(metrics=metrics, consumed={"rows": len(train.rows), "tokens": tokens}, checkpoint=job.output_dir)
 
 
-def _collate(pad_id: int) -> Any:
-    """Pad rows on the right to the longest one; the attention mask comes from lengths, never from the pad id."""
-    import torch
+def learn(
+    job: Job,
+    model: Any,
+    rows: Sequence[dict[str, Any]],
+    *,
+    pad_id: int,
+    packing: bool,
+    evaluate: Callable[[], dict[str, float]] | None = None,
+) -> dict[str, float]:
+    """Train on tokenised rows by `loop.fit`. A step's loss is the mean over its learnt tokens, whatever their rows."""
+    from training.trainers import models, sft_loss
+    from training.trainers.loop import fit
 
-    from training.trainers.padding import pad_right
+    noise = job.config.neftune_alpha
+    loss_of = sft_loss.SftLoss(model, pad_id=pad_id, packing=packing, first=rows[0], neftune_alpha=noise)
+    models.save_memory(model, job.config)
+    rows_a_token = 0.0  # the loop takes the mean over a step's rows
 
-    def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
-        ids = [row["input_ids"] for row in rows]
-        batch = {
-            "input_ids": pad_right(ids, value=pad_id),
-            "attention_mask": pad_right([[1] * len(row) for row in ids], value=0),
-            "labels": pad_right([row["labels"] for row in rows], value=IGNORED),
-        }
-        weights = [row["weight"] for row in rows]
-        if any(weight != 1 for weight in weights):
-            batch["weight"] = torch.tensor(weights)
-        return batch
+    def before_step(batch: list[int]) -> None:
+        nonlocal rows_a_token
+        rows_a_token = len(batch) / sum(label != IGNORED for at in batch for label in rows[at]["labels"])
 
-    return collate
+    def micro_step(positions: list[int]) -> tuple[torch.Tensor, dict[str, float]]:
+        loss, numbers = loss_of([rows[at] for at in positions])
+        return loss * rows_a_token, numbers
 
-
-def _weighted_trainer() -> Any:
-    from trl import SFTTrainer
-
-    class WeightedSftTrainer(SFTTrainer):
-        """TRL's SFT, but a row's weight multiplies the loss of its tokens."""
-
-        def compute_loss(
-            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-        ) -> Any:
-            weight = inputs.pop("weight", None)
-            if weight is None:
-                return super().compute_loss(
-                    model, inputs, return_outputs=return_outputs, num_items_in_batch=num_items_in_batch
-                )
-            outputs = model(**inputs, use_cache=False, fused_lm_head=True)
-            tokens = outputs.label_mask.sum() if num_items_in_batch is None else num_items_in_batch
-            self._total_train_tokens += int(inputs["attention_mask"].sum())
-            self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
-            return -(outputs.log_probs * weight[:, None]).sum() / tokens
-
-    return WeightedSftTrainer
+    return fit(
+        model,
+        job=job,
+        rows=len(rows),
+        micro_step=micro_step,
+        summary=lambda sums: {"token_accuracy": sums["right"] / sums["learnt"]},
+        evaluate=evaluate,
+        before_step=before_step,
+    )
 
 
 if __name__ == "__main__":

@@ -16,8 +16,9 @@ from django.views.decorators.http import require_POST
 from hone.accounts import access
 from hone.accounts.models import Project, User
 from labeling.queries import batch_progress
-from training import launcher, lineage, metrics, retracted, rounds, runs
+from training import launcher, lineage, metrics, reports, retracted, rounds, runs, stage_data
 from training.models import Checkpoint, Metric, Round, Run, Snapshot, Stage
+from training.reports import names, of_model, reward
 
 
 def staff(request: HttpRequest) -> User:
@@ -50,7 +51,7 @@ def round_card(found: Round) -> dict[str, Any]:
     return {
         "round": found,
         "stages": [stage_card(stage) for stage in found.stages.all()],
-        "policy": rounds.policy_of(found),
+        "policy": stage_data.policy_of(found),
         "can_cancel": found.state in (Round.State.RUNNING, Round.State.WAITING, Round.State.FAILED),
         "can_resume": found.state in (Round.State.FAILED, Round.State.CANCELLED),
     }
@@ -174,8 +175,19 @@ def run_page(request: HttpRequest, pk: int) -> HttpResponse:
         "command": shlex.join(runs.command(run)),
         "config": json.dumps(runs.config(run), indent=2, ensure_ascii=False),
         "manifest": _manifest_summary(run.snapshot),
+        **report_context(run),
     }
     return render(request, "training/run.html", context)
+
+
+def report_context(run: Run) -> dict[str, Any]:
+    """What the run measured, apart from what is polled often: its files may be large."""
+    report = reports.of(run)
+    return {
+        "makes_report": reports.is_made_by(run.kind),
+        "report": report,
+        "body": names.fill(report.body) if report else {},
+    }
 
 
 @login_required
@@ -194,6 +206,7 @@ def _live_context(pk: int) -> dict[str, Any]:
         "latest": metrics.newest(run),
         "log": launcher.log_tail(run),
         "result": json.dumps(run.result, indent=2, ensure_ascii=False) if run.result else "",
+        "inputs": run.inputs.select_related("checkpoint", "snapshot"),
         "made": Checkpoint.objects.filter(run=run).first(),
         "can_cancel": not run.has_ended and not run.cancel_requested,
         "can_resume": run.state in (Run.State.FAILED, Run.State.CANCELLED),
@@ -249,6 +262,8 @@ def checkpoint_page(request: HttpRequest, pk: int) -> HttpResponse:
         "checkpoint": found,
         "lineage": lineage.of(found),
         "children": found.children.all(),
+        "evaluations": of_model.evaluations(found),
+        "beside_people": reward.of_checkpoint(found),
         "sampled_in": Round.objects.filter(stages__runs__model=found, stages__kind="sample").distinct(),
     }
     return render(request, "training/checkpoint.html", context)

@@ -9,10 +9,13 @@ from django.views.decorators.http import require_POST
 
 from hone.accounts import access
 from hone.accounts.models import Project
-from training import estimates, rounds
+from training import estimates, rounds, stage_data
 from training.forms import RoundForm
 from training.models import Checkpoint, Round, Stage
 from training.views.console import staff
+
+# A later round begins with the trained policy's answers.
+_FIRST = (Stage.Kind.PRETRAIN, Stage.Kind.WRITE, Stage.Kind.SFT)
 
 
 @login_required
@@ -47,7 +50,7 @@ def estimate_round(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 def _initial(project: Project, from_round: str) -> dict[str, Any]:
-    """The newest policy and, after a first round, the recipe that was used last without writing and SFT."""
+    """The newest policy and, after a first round, the recipe that was used last without what trained it first."""
     previous = project.rounds.order_by("-id").first()
     if from_round.isdigit():
         previous = get_object_or_404(Round, project=project, pk=from_round)
@@ -55,13 +58,12 @@ def _initial(project: Project, from_round: str) -> dict[str, Any]:
         return {"start": Checkpoint.objects.filter(kind=Checkpoint.Kind.BASE).order_by("-id").first()}
     stages = {stage.kind: stage.params for stage in previous.stages.all()}
     initial: dict[str, Any] = {
-        "start": rounds.policy_of(previous) or previous.start,
+        "start": stage_data.policy_of(previous) or previous.start,
         "include_simulated": previous.include_simulated,
         "heldout_percent": previous.heldout_percent,
     }
     for kind in rounds.ORDER:
-        # The policy is trained already: a later round begins with its answers.
-        initial[f"use-{kind}"] = kind in stages and kind not in (Stage.Kind.WRITE, Stage.Kind.SFT)
+        initial[f"use-{kind}"] = kind in stages and kind not in _FIRST
     for stage_kind, params in stages.items():
         # How many labels to wait for was chosen for that round's batch.
         initial |= {f"{stage_kind}-{name}": value for name, value in params.items() if name != "min_labels"}

@@ -15,7 +15,7 @@ from labeling.models import Demonstration, Ranking, Retraction, Review, ReviewCo
 from labeling.responses import Invalid
 from labeling.review import deciding, queue
 from tests import factories
-from training import estimates, rounds, snapshots
+from training import estimates, snapshots, stage_data
 
 pytestmark = pytest.mark.django_db
 
@@ -97,7 +97,7 @@ def test_returned_work_leaves_every_door_and_is_still_to_come(
     slot = Slot.objects.get(pk=found.slot_id)
     assert slot.state == "returned" and slot.holder == contractor and slot.review_id == found.pk
     assert assignment.next_slot(project=project, user=second, kind="write") is None
-    assert not rounds.prompts_to_write(project).exists()
+    assert not stage_data.prompts_to_write(project).exists()
 
 
 def test_comments_keep_what_stood_at_their_span(project: Project, contractor: User, reviewer: User) -> None:

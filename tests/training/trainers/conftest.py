@@ -6,14 +6,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.training.trainers.warm import Stage
+from tests.training.trainers.warm import Pair, Stage
 from training.records import DemonstrationRow, PromptRow, RankingRow, write_parquet
 
 ROOT = Path(__file__).parents[3]
@@ -21,7 +21,7 @@ TOPICS = ["the river", "an egg", "paris", "a kind letter", "three fruits", "the 
 
 
 def _environment() -> dict[str, str]:
-    keep = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG")}
+    keep = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "CUDA_VISIBLE_DEVICES")}
     return keep | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
@@ -130,7 +130,8 @@ class Run:
 def launch(tmp_path: Path) -> Callable[..., Run]:
     """Start a stage and wait for its end; `meanwhile(process, folder)` may disturb it.
 
-    A process of its own either way; a `cold` one has read no library before it begins.
+    `inputs` are the envelope's. A process of its own either way; a `cold` one has read no library before it begins. A
+    `pair` is two processes of one run.
     """
 
     def start(
@@ -140,8 +141,10 @@ def launch(tmp_path: Path) -> Callable[..., Run]:
         data: Path,
         name: str = "run",
         resume: bool = False,
+        inputs: Mapping[str, str] | None = None,
         cold: bool = False,
-        meanwhile: Callable[[subprocess.Popen[str] | Stage, Path], None] | None = None,
+        pair: bool = False,
+        meanwhile: Callable[[subprocess.Popen[str] | Stage | Pair, Path], None] | None = None,
         **params: Any,
     ) -> Run:
         folder = tmp_path / name
@@ -155,11 +158,13 @@ def launch(tmp_path: Path) -> Callable[..., Run]:
             "resume": resume,
             "params": params,
         }
+        if inputs is not None:
+            config["inputs"] = dict(inputs)
         (folder / "config.json").write_text(json.dumps(config))
         module, arguments = f"training.trainers.{stage}", ["--config", str(folder / "config.json")]
         stderr = folder / "stderr.txt"
         stderr.touch()
-        process: subprocess.Popen[str] | Stage
+        process: subprocess.Popen[str] | Stage | Pair
         if cold:
             with open(stderr, "w") as file:
                 process = subprocess.Popen(
@@ -171,7 +176,7 @@ def launch(tmp_path: Path) -> Callable[..., Run]:
                     stderr=file,
                 )
         else:
-            process = Stage(module, arguments, cwd=ROOT, env=_environment(), stderr=stderr)
+            process = (Pair if pair else Stage)(module, arguments, cwd=ROOT, env=_environment(), stderr=stderr)
         try:
             if meanwhile is not None:
                 meanwhile(process, folder)

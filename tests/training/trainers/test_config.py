@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -31,8 +32,8 @@ def test_every_field_is_explained_and_its_default_is_valid(stage: str) -> None:
         ({"lora_r": 0}, "lora_r must be a whole number from 1 to 1024, not 0."),
         ({"lora_r": True}, "lora_r must be a whole number from 1 to 1024, not True."),
         ({"lora_r": 1.5}, "lora_r must be a whole number from 1 to 1024, not 1.5."),
-        ({"loss": "hinge"}, "loss must be one of sigmoid, ipo, not 'hinge'."),
-        ({"loss": ["sigmoid"]}, "loss must be one of sigmoid, ipo, not ['sigmoid']."),
+        ({"loss": "hinge"}, "loss must be one of sigmoid, ipo, simpo, kto, not 'hinge'."),
+        ({"loss": ["sigmoid"]}, "loss must be one of sigmoid, ipo, simpo, kto, not ['sigmoid']."),
     ],
 )
 def test_a_wrong_value_gives_one_sentence(values: dict, words: str) -> None:
@@ -64,7 +65,22 @@ def test_forms_and_help_need_no_torch() -> None:
     code = (
         "import sys, training.records, training.trainers.config, training.trainers.estimate, "
         "training.trainers.sft, training.trainers.reward, training.trainers.dpo, training.trainers.sample, "
-        "training.trainers.prepare; "
+        "training.trainers.evaluate, training.trainers.best_of_n, "
+        "training.trainers.prepare, training.trainers.pretrain, training.trainers.mixing; "
         "assert not {'torch', 'transformers', 'django', 'datasets', 'pyarrow'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"tokenizer": "train"}, "tokenizer"),
+        ({"start": "tiny", "method": "lora"}, "method"),
+        ({"patience": 2}, "patience"),
+    ],
+)
+def test_fields_that_do_not_go_together_are_refused_by_one_of_them(values: dict[str, Any], field: str) -> None:
+    assert set(validate("pretrain", values)) == {field}
+    with pytest.raises(ConfigError):
+        build("pretrain", values)

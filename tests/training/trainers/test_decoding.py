@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
 import torch
 
-from training.trainers.decoding import choose, decode, decode_by_generate, why_not_decode
+from training.trainers import decoding
+from training.trainers.completions import batches, seed_of
+from training.trainers.decoding import choose, decode, decode_by_generate, largest, together, why_not_decode
 from training.trainers.models import load_causal_model, load_tokenizer
 from training.trainers.program import StopFlag, Stopped
-from training.trainers.sample import batches, seed_of
 from training.trainers.samplers import choose_engine, says
 
 PROMPTS = [[5, 6, 7], [8] * 12, [9, 10, 11, 12, 13]]
@@ -143,6 +145,7 @@ def test_an_engine_that_is_missing_is_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     assert choose_engine("auto") == "vllm"
     assert choose_engine("transformers") == "transformers"
+    assert choose_engine("endpoint") == "endpoint"
 
 
 SHAPE = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 4, "vocab_size": 64}
@@ -249,3 +252,63 @@ def test_a_text_ends_a_completion_inside_the_decoder(model, tiny: Path) -> None:
     )
     assert rows[0] == free[0][:reached] and reached < 20
     assert [len(row) for row in rows[1:]] == [len(row) for row in free[1:]]
+
+
+def test_the_largest_are_found_by_blocks() -> None:
+    logits = torch.randn(5, 64 * 40, generator=torch.Generator().manual_seed(0))
+    logits[0, 128:192] += 50  # all of one row's largest in one block
+    logits[1] = float("-inf")
+    logits[1, ::100] = torch.arange(26.0)
+    for count in (1, 7, 20):
+        values, ids = largest(logits, count)
+        assert torch.equal(values, logits.topk(count).values)
+        assert torch.equal(logits.gather(1, ids), values)
+        assert all(len(set(row)) == count for row in ids.tolist()[:1])
+
+
+def test_flat_and_sharp_rows_are_settled_together() -> None:
+    """A flat row looks through the whole vocabulary, a sharp one beside it through 64; each draws as if alone."""
+    logits = torch.randn(6, 64 * 300, generator=torch.Generator().manual_seed(1))
+    logits[::2] *= 9
+    uniform = torch.linspace(0.05, 0.95, 6)
+    together_ = choose(logits, uniform, temperature=0.9, top_p=0.95)
+    for i in range(6):
+        assert choose(logits[i : i + 1], uniform[i : i + 1], temperature=0.9, top_p=0.95) == together_[i]
+    # By the definition: sorted, cumulated, the point that the number reaches.
+    probabilities, ids = (logits / 0.9).softmax(-1).double().sort(dim=-1, descending=True)
+    before = probabilities.cumsum(-1) - probabilities
+    kept = torch.where(before < 0.95, probabilities, 0.0).cumsum(-1)
+    picked = (kept <= uniform.double()[:, None] * kept[:, -1:]).sum(-1, keepdim=True)
+    assert together_.tolist() == ids.gather(1, picked).squeeze(1).tolist()
+
+
+def test_prompts_are_read_beside_others_of_their_length(model, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert together([3, 9, 8, 1], tokens=18) == [[1, 2], [0, 3]]
+    assert together([30, 2], tokens=10) == [[0], [1]]
+    before = draw(model, PROMPTS)
+    monkeypatch.setattr(decoding, "_PREFILL_TOKENS", {"cpu": 10})
+    assert draw(model, PROMPTS) == before
+
+
+def test_query_heads_that_share_keys_need_no_copies_of_them() -> None:
+    """Two query heads to a key-value head; behind padding, with a window, and given back as it was."""
+    from training.trainers import grouped
+
+    for name in ("Mistral", "Granite"):
+        model = other_model(name)
+        before = draw(model, PROMPTS, k=2, n=10, stop_ids={63})
+        asked = []
+        attend = grouped._attend
+
+        def noted(*given, _attend=attend, _asked=asked, **words):
+            _asked.append(given[1].shape[2])
+            return _attend(*given, **words)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(grouped, "_attend", noted)
+            assert draw(model, PROMPTS, k=2, n=10, stop_ids={63}) == before
+        assert asked.count(1) > 0
+        assert model.config._attn_implementation == "sdpa"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(decoding, "grouped_attention", lambda model: contextlib.nullcontext())
+            assert draw(model, PROMPTS, k=2, n=10, stop_ids={63}) == before

@@ -1,7 +1,8 @@
-"""DPO on pairs: micro batches that change nothing, and held-out numbers over all pairs."""
+"""The dpo stage: rankings against TRL's pairs, micro batches, labels, and data that does not fit its loss."""
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -9,182 +10,230 @@ from typing import Any
 import pytest
 import torch
 
-from training.trainers import hardware, models, trl_run
-from training.trainers.config import build
-from training.trainers.dpo import PairRatios, _trainer, believed_loss, heldout_numbers, preference_rows
+from bench import trl_side
+from training.records import RankingRow, RecordError, UnpairedRow, read_parquet, write_parquet
+from training.trainers import dpo, models
+from training.trainers.config import ConfigError, build
 from training.trainers.events import Events
-from training.trainers.program import Job, StopFlag
-from training.trainers.rankings import EncodedRanking
+from training.trainers.program import Job, Outcome, StopFlag
 
-PAIRS = [
-    {"prompt_ids": [5, 6, 7 + n], "chosen_ids": [10 + n] * (1 + n) + [2], "rejected_ids": [30 + n] * (1 + n % 3) + [2]}
-    for n in range(8)
-]
+# One thread, no schedule, and steps that move the tiny model visibly.
+PLAIN = {"lr_scheduler": "constant", "warmup_ratio": 0.0, "learning_rate": 1e-2, "max_grad_norm": 1e6}
 
 
-def make_trainer(tiny: Path, folder: Path, *, train: list, heldout: list | None = None, **params: Any) -> Any:
-    from datasets import Dataset
-    from trl import DPOConfig
-
-    job = Job(
+def make_job(tiny: Path, folder: Path, data: Path, **params: Any) -> Job:
+    folder.mkdir(exist_ok=True, parents=True)
+    return Job(
         stage="dpo",
         run_dir=folder,
         model=str(tiny),
-        data=folder / "none",
+        data=data,
         output_dir=folder / "out",
         resume=False,
-        config=build("dpo", {"method": "full", "max_grad_norm": 1e6, "lr_scheduler": "constant"} | params),
+        config=build("dpo", params),
         events=Events(folder),
         stop=StopFlag(),
     )
-    tokenizer = models.load_tokenizer(str(tiny))
-    return _trainer(job.config.label)(
-        model=models.load_causal_model(str(tiny), tokenizer, dtype=hardware.training_dtype()),
-        args=DPOConfig(
-            **trl_run.arguments(job, rows=len(train)),
-            beta=job.config.beta,
-            loss_type=[job.config.loss],
-            max_length=None,
-            precompute_ref_log_probs=True,
-            per_device_eval_batch_size=job.config.micro,
-        ),
-        train_dataset=Dataset.from_list(train),
-        eval_dataset=Dataset.from_list(heldout) if heldout else None,
-        processing_class=tokenizer,
-    )
 
 
-@pytest.mark.parametrize("pairs", [8, 7])
-def test_micro_batches_change_neither_loss_nor_gradient(tiny: Path, tmp_path: Path, pairs: int) -> None:
-    """8 pairs in micro batches of 8, 4 and 2 (3 does not divide 8), and 7, which leave a short last micro batch."""
-    from transformers import TrainerCallback
+def events_of(job: Job) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (job.run_dir / "events.jsonl").read_text().splitlines()]
 
-    found: dict[int, tuple[list[float], torch.Tensor]] = {}
-    for micro in (8, 4, 3):
-        gradients: list[torch.Tensor] = []
 
-        class Look(TrainerCallback):
-            def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
-                gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))  # noqa: B023
-
-        torch.manual_seed(0)
-        # Two steps: at the first the policy is its reference, and every pair's loss is log 2.
-        options = {"batch_size": 8, "micro_batch_size": micro, "max_steps": 2, "learning_rate": 1e-2}
-        trainer = make_trainer(tiny, tmp_path, train=PAIRS[:pairs], warmup_ratio=0.0, **options)
-        trainer.add_callback(Look())
-        trainer.train()
-        losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-        found[micro] = losses, gradients[0]
-    assert found[8][0][0] == pytest.approx(math.log(2), rel=1e-5)
-    for micro in (4, 3):
-        assert found[micro][0] == pytest.approx(found[8][0], rel=1e-3)
-        difference = (found[micro][1] - found[8][1]).norm() / found[8][1].norm()
-        assert difference < 1e-5
+def trained(tiny: Path, folder: Path, data: Path, **params: Any) -> tuple[list[float], Outcome]:
+    """The losses of each step, and the outcome."""
+    job = make_job(tiny, folder, data, **params)
+    outcome = dpo.run(job)
+    return [event["metrics"]["loss"] for event in events_of(job) if "loss" in event.get("metrics", {})], outcome
 
 
 @pytest.mark.parametrize("loss", ["sigmoid", "ipo"])
-def test_certain_labels_train_as_hard_ones_and_improbable_ones_as_their_reverse(
-    tiny: Path, tmp_path: Path, loss: str
+def test_rankings_train_as_trls_pairs_do(
+    tiny: Path, rankings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loss: str
 ) -> None:
-    """Losses and weights after two steps: p = 1 against TRL's own loss, and p = 0 with the pairs swapped."""
+    """The gradient of two whole rankings of 6 and 5 pairs against TRL's over the same pairs, weighted alike.
 
-    def trained(rows: list, label: str) -> tuple[list[float], torch.Tensor]:
-        torch.manual_seed(0)
-        options = {"batch_size": 4, "micro_batch_size": 2, "max_steps": 2, "learning_rate": 1e-2, "warmup_ratio": 0.0}
-        trainer = make_trainer(tiny, tmp_path, train=rows, label=label, loss=loss, **options)
-        trainer.train()
-        losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-        return losses, torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
-
-    swapped = [{**row, "chosen_ids": row["rejected_ids"], "rejected_ids": row["chosen_ids"]} for row in PAIRS]
-    for rows, label, p in (
-        (PAIRS, "soft", 1.0),
-        (PAIRS, "weight", 1.0),
-        (swapped, "weight", 0.0),
-        (swapped, "soft", 0.0),
-    ):
-        hard_losses, hard = trained(PAIRS, "hard")
-        losses, found = trained([{**row, "posterior": p} for row in rows], label)
-        assert losses == pytest.approx(hard_losses, rel=1e-4)
-        assert (found - hard).norm() / hard.norm() < 1e-4
-
-
-def test_the_loss_of_a_probable_pair_by_hand() -> None:
-    """Log-ratios 3 and 1, beta 0.5: gap 2, beta gap 1. With f(x) = -log sigmoid(x), f(1) = 0.313262, f(-1) = 1.313262.
-    p = 0.75: soft 0.75 f(1) + 0.25 f(-1) = 0.563262, weight 0.5 f(1) = 0.156631. p = 0.1: weight 0.8 f(-1) = 1.050609.
-    ipo wants a gap of 1 / (2 beta) = 1: soft 0.75 (2 - 1)^2 + 0.25 (-2 - 1)^2 = 3.
+    TRL takes the mean over the pairs of a batch, we the mean over prompts of the mean over a prompt's pairs: so each
+    ranking is one batch of TRL's. The policy is moved off its reference first, where every pair has the same slope.
     """
-    chosen, rejected, p = torch.tensor([3.0, 3.0]), torch.tensor([1.0, 1.0]), torch.tensor([0.75, 0.1])
-    soft, weight, ipo = (
-        believed_loss(chosen, rejected, p, label=label, beta=0.5, kind=kind).tolist()
-        for label, kind in (("soft", "sigmoid"), ("weight", "sigmoid"), ("soft", "ipo"))
-    )
-    assert soft[0] == pytest.approx(0.563262, abs=1e-6)
-    assert weight == pytest.approx([0.156631, 1.050609], abs=1e-6)
-    assert ipo[0] == pytest.approx(3)
-    gap = torch.tensor([math.log(3)], requires_grad=True)
-    believed_loss(gap, torch.zeros(1), p[:1], label="soft", beta=1.0, kind="sigmoid").sum().backward()
-    assert gap.grad is not None and gap.grad.item() == pytest.approx(0, abs=1e-6)  # sigmoid(log 3) is p
+    from datasets import Dataset
+    from trl import DPOConfig, DPOTrainer
 
+    from training.trainers import loop
+    from training.trainers.rankings import encode
 
-def test_rows_carry_the_posterior_of_their_own_pair() -> None:
-    ranking = EncodedRanking(
-        prompt_id="p", prompt=[5], completions=[[10], [11], [12]], ranks=[2, 0, 1], weight=1.0, cut=0,
-        cut_completions=0, posteriors=[0.9, 0.7, 0.6],
-    )  # fmt: skip
-    assert ranking.pairs == [(1, 0), (1, 2), (2, 0)]
-    rows = preference_rows([ranking], pairs_per_prompt=0, label="soft")
-    assert [(row["chosen_ids"], row["rejected_ids"], row["posterior"]) for row in rows] == [
-        ([11], [10], 0.9), ([11], [12], 0.7), ([12], [10], 0.6),
-    ]  # fmt: skip
-    assert all("posterior" not in row for row in preference_rows([ranking], pairs_per_prompt=0))
+    class Tokenised(DPOTrainer):
+        def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
+            return dataset
 
-
-def test_heldout_ratios_are_those_of_each_pair_alone(tiny: Path, tmp_path: Path) -> None:
-    """7 held-out pairs in batches of 4 and 3, against log-probabilities of plain forwards, one sequence at a time."""
-    trainer = make_trainer(tiny, tmp_path, train=PAIRS[:2], heldout=PAIRS[:7], batch_size=4, micro_batch_size=4)
     tokenizer = models.load_tokenizer(str(tiny))
-    before = models.load_causal_model(str(tiny), tokenizer, dtype=torch.float32).eval()
-    with torch.no_grad():
-        for parameter in trainer.model.parameters():
-            parameter.mul_(1.05)
+    rows = [row for row in read_parquet(rankings, row_type=RankingRow) if row.id in ("r0", "r1")]
+    data = tmp_path / "two.parquet"
+    write_parquet(data, rows, row_type=RankingRow)
+    job = make_job(tiny, tmp_path / "run", data, loss=loss, method="full", batch_size=2, micro_batch_size=2)
 
-    def log_probability(model: Any, prompt: list[int], answer: list[int]) -> float:
+    def move(model: Any) -> None:
+        generator = torch.Generator().manual_seed(1)
         with torch.no_grad():
-            logits = model(input_ids=torch.tensor([prompt + answer]), use_cache=False).logits[0].log_softmax(-1)
-        return sum(logits[len(prompt) + n - 1, token].item() for n, token in enumerate(answer))
+            for parameter in model.parameters():
+                parameter.add_(0.02 * torch.randn(parameter.shape, generator=generator))
 
-    found = trainer.pair_ratios()
-    assert len(found) == 7
-    for pair, row in zip(found, PAIRS, strict=False):
-        for moved, tokens, name in (
-            (pair.chosen, pair.chosen_tokens, "chosen_ids"),
-            (pair.rejected, pair.rejected_tokens, "rejected_ids"),
-        ):
-            expected = [log_probability(model, row["prompt_ids"], row[name]) for model in (trainer.model, before)]
-            assert moved == pytest.approx(expected[0] - expected[1], abs=1e-3)
-            assert tokens == len(row[name])
+    def gradients(model: Any) -> torch.Tensor:
+        return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+    found: list[torch.Tensor] = []
+
+    def look(model: Any, *, micro_step: Any, **_: Any) -> Any:
+        move(model)
+        total, _numbers = micro_step([0, 1])
+        (total / 2).backward()
+        found.append(gradients(model))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "fit", look)
+    with pytest.raises(KeyboardInterrupt):
+        dpo.run(job)
+
+    model = models.load_causal_model(str(tiny), tokenizer, dtype=torch.float32)
+    pairs = []
+    for one in encode(tokenizer, rows, max_length=job.config.max_length):
+        columns = [{"prompt_ids": one.prompt, "chosen_ids": one.completions[i], "rejected_ids": one.completions[j]}
+                   for i, j in one.pairs]  # fmt: skip
+        pairs.append(Dataset.from_list(columns))
+    assert [len(part) for part in pairs] == [6, 5]
+    arguments = trl_side.arguments(job, rows=2) | {"per_device_train_batch_size": 6}
+    trainer = Tokenised(
+        model=model,
+        ref_model=models.load_causal_model(str(tiny), tokenizer, dtype=torch.float32),
+        args=DPOConfig(**arguments, beta=job.config.beta, loss_type=[loss], max_length=None),
+        train_dataset=pairs[0],
+        processing_class=tokenizer,
+    )
+    move(model)
+    for part in pairs:
+        batch = trainer.data_collator(list(part))
+        (trainer.compute_loss(trainer.model, batch) / 2).backward()
+    expected = gradients(model)
+    assert (found[0] - expected).norm() / expected.norm() < 1e-4
 
 
-def test_heldout_numbers_by_hand() -> None:
-    """Log-ratios 2, -1, 0 (chosen) against 1, 1, 0 (rejected), beta 0.5: margins 0.5, -1, 0, mean -1/6.
+@pytest.mark.parametrize(
+    "params", [{}, {"loss": "kto"}, {"loss": "simpo", "beta": 2.0}], ids=["sigmoid", "kto", "simpo"]
+)
+def test_micro_batches_change_neither_losses_nor_numbers(
+    tiny: Path, rankings: Path, tmp_path: Path, params: dict[str, Any]
+) -> None:
+    """Two epochs of 8 rankings in steps of 5 and 3, in micro batches of 5 and 1."""
+    found = []
+    for micro in (5, 1):
+        options = PLAIN | {"batch_size": 5, "micro_batch_size": micro, "epochs": 2.0, "method": "full"} | params
+        losses, outcome = trained(tiny, tmp_path / str(micro), rankings, **options)
+        assert len(losses) == 4
+        found.append([*losses, *(outcome.metrics[name] for name in sorted(outcome.metrics) if "reward" in name)])
+    if params.get("loss") != "simpo":
+        # The policy is its reference at first: log 2, or with kto half a loss each.
+        assert found[0][0] == pytest.approx(0.5 if params else math.log(2), rel=1e-4)
+    assert found[0] == pytest.approx(found[1], rel=2e-3, abs=1e-5)
+    assert found[0][3] < found[0][0]
 
-    Right are 1, 0 and a half: 1.5 of 3. Losses log(1 + e^-0.5) = 0.474077, log(1 + e^1) = 1.313262, log 2 = 0.693147.
-    """
-    pairs = [
-        PairRatios(chosen=c, rejected=r, chosen_tokens=2, rejected_tokens=4)
-        for c, r in ((2.0, 1.0), (-1.0, 1.0), (0.0, 0.0))
-    ]
-    found = heldout_numbers(pairs, ["p", "p", "q"], beta=0.5, kind="sigmoid", seed=0)
-    assert found["heldout_accuracy"] == 0.5
-    assert found["heldout_rewards/margins"] == pytest.approx(-1 / 6)
-    assert found["heldout_rewards/chosen"] == pytest.approx(0.5 / 3)
-    assert found["heldout_loss"] == pytest.approx((0.474077 + 1.313262 + 0.693147) / 3, abs=1e-6)
-    # Both prompts have half of theirs right, whichever is drawn again.
-    assert (found["heldout_accuracy_low"], found["heldout_accuracy_high"]) == (0.5, 0.5)
+
+def test_every_step_tells_its_rewards(tiny: Path, rankings: Path, tmp_path: Path) -> None:
+    job = make_job(tiny, tmp_path, rankings, **PLAIN, batch_size=4, max_steps=3)
+    outcome = dpo.run(job)
+    steps = [event["metrics"] for event in events_of(job) if "loss" in event.get("metrics", {})]
+    for metrics in steps:
+        margin = metrics["rewards/chosen"] - metrics["rewards/rejected"]
+        assert metrics["rewards/margins"] == pytest.approx(margin)
+        assert 0 <= metrics["rewards/accuracies"] <= 1 and metrics["tokens_per_s"] > 0
+    assert steps[-1]["rewards/margins"] > 0.1 and steps[-1]["rewards/accuracies"] == 1.0
+    assert outcome.consumed["comparisons"] == 43 and outcome.metrics["heldout_pairs"] == 16
 
 
-def test_ipo_is_taken_of_means_over_tokens() -> None:
-    """2 / 2 - 1 / 4 = 0.75; 1 / (2 x 0.5) = 1; (0.75 - 1)^2 = 0.0625."""
-    pair = PairRatios(chosen=2.0, rejected=1.0, chosen_tokens=2, rejected_tokens=4)
-    assert pair.loss(beta=0.5, kind="ipo") == pytest.approx(0.0625)
+def test_kto_tells_its_baseline_and_learns(tiny: Path, rankings: Path, tmp_path: Path) -> None:
+    job = make_job(tiny, tmp_path, rankings, **PLAIN, loss="kto", batch_size=4, max_steps=4)
+    outcome = dpo.run(job)
+    steps = [event["metrics"] for event in events_of(job) if "loss" in event.get("metrics", {})]
+    assert steps[0]["kl"] == pytest.approx(0, abs=1e-4) and all(metrics["kl"] >= 0 for metrics in steps)
+    assert steps[-1]["loss"] < steps[0]["loss"] - 0.02
+    assert outcome.metrics["heldout_accuracy_low"] <= outcome.metrics["heldout_accuracy"]
+
+
+def test_a_weight_multiplies_a_rankings_loss(tiny: Path, rankings: Path, tmp_path: Path) -> None:
+    """All weights 3 in place of 1: the loss of the first step is three times log 2."""
+    data = tmp_path / "weighted.parquet"
+    rows = [row for row in read_parquet(rankings, row_type=RankingRow) if row.split == "train"]
+    write_parquet(data, [RankingRow(**{**vars(row), "weight": 3.0}) for row in rows], row_type=RankingRow)
+    losses, _ = trained(tiny, tmp_path / "run", data, max_steps=1)
+    assert losses[0] == pytest.approx(3 * math.log(2), rel=1e-4)
+
+
+def test_certain_labels_train_as_hard_ones(tiny: Path, rankings: Path, tmp_path: Path) -> None:
+    data = tmp_path / "certain.parquet"
+    rows = read_parquet(rankings, row_type=RankingRow)
+    certain = [RankingRow(**{**vars(row), "posteriors": [1.0] * 5 if row.id == "r1" else []}) for row in rows]
+    write_parquet(data, certain, row_type=RankingRow)
+    options = PLAIN | {"max_steps": 3, "method": "full"}
+    hard, _ = trained(tiny, tmp_path / "hard", data, **options)
+    for label in ("soft", "weight"):
+        found, _ = trained(tiny, tmp_path / label, data, **options, label=label)
+        assert found == pytest.approx(hard, rel=1e-5)
+
+
+def test_only_rows_that_the_run_comes_to_are_read_by_the_reference(
+    tiny: Path, rankings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from training.trainers.logps import Reader
+
+    asked: list[int] = []
+    original = Reader.all_log_probs
+
+    def count(self: Reader, groups: Any, **options: Any) -> Any:
+        if options.get("job") is not None:
+            asked.append(len(groups))
+        return original(self, groups, **options)
+
+    monkeypatch.setattr(Reader, "all_log_probs", count)
+    trained(tiny, tmp_path, rankings, max_steps=2, batch_size=2)
+    # 4 of 8 rankings, and the 3 held-out ones.
+    assert asked == [4, 3]
+
+
+def write_unpaired(path: Path, labels: list[bool]) -> Path:
+    rows = [
+        UnpairedRow(
+            id=str(n), prompt=[{"role": "user", "content": f"Say {n % 3}."}], completion="Yes." if label else "No.",
+            desirable=label, split="heldout" if n > 5 else "train",
+        )
+        for n, label in enumerate(labels)
+    ]  # fmt: skip
+    write_parquet(path, rows, row_type=UnpairedRow)
+    return path
+
+
+def test_single_judged_completions_train_with_kto(tiny: Path, tmp_path: Path) -> None:
+    data = write_unpaired(tmp_path / "unpaired.parquet", [True, False, True, False, True, False, True, False])
+    losses, outcome = trained(tiny, tmp_path / "run", data, **PLAIN, loss="kto", batch_size=3, epochs=4)
+    assert losses[0] == pytest.approx(0.5, rel=1e-4) and losses[-1] < 0.45
+    assert outcome.consumed["comparisons"] == 6 and outcome.metrics["heldout_pairs"] == 2
+    assert outcome.metrics["heldout_rewards/margins"] > 0.5
+
+
+def test_data_that_a_loss_cannot_use_is_refused(tiny: Path, rankings: Path, tmp_path: Path) -> None:
+    good = write_unpaired(tmp_path / "good.parquet", [True] * 6)
+    mixed = write_unpaired(tmp_path / "mixed.parquet", [True, False] * 3)
+    with pytest.raises(RecordError, match="only desirable ones"):
+        trained(tiny, tmp_path / "a", good, loss="kto")
+    with pytest.raises(RecordError, match="mixed.parquet has single judged completions, which the loss sigmoid cannot"):
+        trained(tiny, tmp_path / "b", mixed)
+    with pytest.raises(ConfigError, match="label must be hard with the loss kto"):
+        trained(tiny, tmp_path / "c", rankings, loss="kto", label="soft")
+    with pytest.raises(ConfigError, match="label_smoothing must be 0"):
+        trained(tiny, tmp_path / "d", rankings, loss="kto", label_smoothing=0.1)
+    with pytest.raises(ConfigError, match="cannot both be 0"):
+        trained(tiny, tmp_path / "e", rankings, loss="kto", desirable_weight=0.0, undesirable_weight=0.0)
+
+
+def test_no_gradient_and_no_dropout_in_the_reference(tiny: Path, rankings: Path, tmp_path: Path) -> None:
+    """With dropout on the adapter's inputs the first loss is log 2 all the same: an adapter begins at nothing."""
+    losses, _ = trained(tiny, tmp_path, rankings, max_steps=1, lora_dropout=0.5)
+    assert losses[0] == pytest.approx(math.log(2), rel=1e-4)

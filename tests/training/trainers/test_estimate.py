@@ -48,6 +48,29 @@ def test_the_adapters_parameters(tiny: Path) -> None:
     assert lora_parameters(config, 3) == sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
+def test_a_base_in_4_bits_leaves_embeddings_head_and_norms_as_they_are() -> None:
+    """Of 134,515,008 the linear layers are 30 x (3,540,096 - 2 x 576) = 106,168,320, at 0.5 + 1/64 + 4/16,384 bytes."""
+    found = estimate("sft", {"method": "qlora"}, SMOLLM2, {"rows": 8, "tokens": 1000}, "cpu")
+    lora = estimate("sft", {}, SMOLLM2, {"rows": 8, "tokens": 1000}, "cpu")
+    assert found.memory_bytes == lora.memory_bytes | {"weights": 54_768_960 + 4 * 28_346_688}
+    assert found.trained_parameters == lora.trained_parameters
+
+
+def test_sharding_divides_gradients_moments_and_where_asked_weights() -> None:
+    """4 processes; a layer's linear weights are 3,538,944, all else (embedding and norms) 28,346,688."""
+    params = {"method": "full", "processes": 4}
+    whole, two, three = (
+        estimate("sft", params | {"sharding": kind}, SMOLLM2, {"rows": 8, "tokens": 1000}, "cpu").memory_bytes
+        for kind in ("none", "gradients", "weights")
+    )
+    for divided in (two, three):
+        assert divided["gradients"] == whole["gradients"] // 4 and divided["optimizer"] == whole["optimizer"] // 4
+        assert divided["activations"] == whole["activations"]
+    assert whole["weights"] == 4 * 134_515_008
+    assert two["weights"] == 134_515_008 + 4 * 134_515_008
+    assert three["weights"] == 134_515_008 + 4 * (28_346_688 + 2 * 3_538_944)
+
+
 def test_a_full_run_is_six_n_d() -> None:
     """8 rows in batches of 8 for 2 epochs are 2 passes over 1,000 tokens: 6 x 134,515,008 x 2,000."""
     found = estimate("sft", {"method": "full", "epochs": 2}, SMOLLM2, {"rows": 8, "tokens": 1000}, "cpu")
@@ -81,6 +104,23 @@ def test_lora_needs_less_than_full() -> None:
         full = estimate(stage, {"method": "full"}, SMOLLM2, stats, "cpu")
         assert lora.flops < full.flops
         assert sum(lora.memory_bytes.values()) < sum(full.memory_bytes.values())
+
+
+def test_dpo_reads_a_prompt_and_its_completions_once() -> None:
+    """4 rankings of 3 in steps of 2, an epoch over 1,000 tokens: 4 N D of LoRA, 2 T D, and once the reference's 2 N D.
+
+    The widest pair alone leaves one completion of three unread: three of a ranking's four parts.
+    """
+    stats = {"rows": 4, "tokens": 1000, "k": 3}
+    trained = lora_parameters(SMOLLM2, 16)
+    found = estimate("dpo", {"batch_size": 2}, SMOLLM2, stats, "cpu")
+    assert found.tokens == 1000
+    assert found.flops == (6 * 134_515_008 + 2 * trained) * 1000
+    assert estimate("dpo", {"batch_size": 2, "pairs_per_prompt": 1}, SMOLLM2, stats, "cpu").tokens == 750
+    two = estimate("dpo", {"batch_size": 2, "epochs": 2}, SMOLLM2, stats, "cpu")
+    assert two.flops - found.flops == (4 * 134_515_008 + 2 * trained) * 1000
+    without = estimate("dpo", {"batch_size": 2, "loss": "simpo"}, SMOLLM2, stats, "cpu")
+    assert found.flops - without.flops == 2 * 134_515_008 * 1000
 
 
 def test_bad_input_is_refused() -> None:

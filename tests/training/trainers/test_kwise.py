@@ -12,11 +12,13 @@ import pytest
 import torch
 
 from training.records import comparisons
-from training.trainers import hardware, kwise
-from training.trainers.kwise import kwise_loss, kwise_scores_batch, plain_scores, why_not_shared
+from training.trainers import hardware, shared_prompt
+from training.trainers import scorer as scoring
+from training.trainers.kwise import kwise_loss, preference, ties
 from training.trainers.models import load_tokenizer
 from training.trainers.rankings import EncodedRanking
-from training.trainers.reward import Scorer, load_reward_model, make_scorer
+from training.trainers.scorer import Scorer, load_reward_model, make_scorer, plain_scores, shared_scores
+from training.trainers.shared_prompt import lay_out, use_shared_attention, why_not_shared
 
 PROMPT = [5, 6, 7, 8, 9]
 COMPLETIONS = [[10, 11, 12, 2], [13, 2], [14, 15, 16, 17, 18, 2], [19, 20, 2]]
@@ -28,8 +30,9 @@ def model(tiny: Path):
     return load_reward_model(str(tiny), load_tokenizer(str(tiny)), seed=3).eval()
 
 
-def kwise_scores(model: Any, prompt: Sequence[int], completions: Any, *, pad_id: int) -> torch.Tensor:
-    return kwise_scores_batch(model, [prompt], [completions], pad_id=pad_id)[0]
+def kwise_scores(model: Any, prompt: Sequence[int], completions: Any) -> torch.Tensor:
+    use_shared_attention(model)
+    return shared_scores(model, [prompt], [completions])[0]
 
 
 def gradients(model) -> torch.Tensor:
@@ -108,34 +111,114 @@ def test_the_gradient_of_a_probable_pair_by_hand(label: str) -> None:
         assert wide.grad[n].item() == pytest.approx(((up - down) / 2e-2).item(), abs=1e-3)
 
 
+def test_ties_as_an_outcome_by_hand() -> None:
+    """Scores 1, 0 and threshold 0.5: win sigmoid(0.5) = 0.622459, loss sigmoid(-1.5) = 0.182426, so the tie has
+    0.195115, which is also (e - 1) 0.622459 x 0.182426. Ranks 0, 1: -log 0.622459 = 0.474077; ranks 0, 0:
+    -log 0.195115 = 1.634166. Scores 1, 0, 0 of ranks 0, 1, 1: two wins, and a tie at equal scores, whose chance is
+    1 - 2 sigmoid(-0.5) = 0.244919: (2 x 0.474077 + 1.406829) / 3 = 0.784994."""
+    win = kwise_loss(torch.tensor([1.0, 0.0]), [0, 1], tie_threshold=0.5).item()
+    loss = kwise_loss(torch.tensor([1.0, 0.0]), [1, 0], tie_threshold=0.5).item()
+    tie = kwise_loss(torch.tensor([1.0, 0.0]), [0, 0], tie_threshold=0.5).item()
+    assert (win, tie) == (pytest.approx(0.474077, abs=1e-6), pytest.approx(1.634166, abs=1e-5))
+    assert math.exp(-win) + math.exp(-loss) + math.exp(-tie) == pytest.approx(1.0, abs=1e-6)
+    three = kwise_loss(torch.tensor([1.0, 0.0, 0.0]), [0, 1, 1], tie_threshold=0.5)
+    assert three.item() == pytest.approx(0.784994, abs=1e-5)
+    # Of decided comparisons 0.622459 / (0.622459 + 0.182426) go to the first; without a threshold sigmoid(1).
+    assert preference(1.0, tie_threshold=0.5) == pytest.approx(0.773352, abs=1e-5)
+    assert preference(1.0) == pytest.approx(0.731059, abs=1e-6)
+    assert preference(-800.0) == 0.0
+
+
+def test_the_gradient_of_a_tie_by_hand() -> None:
+    """d/dr_1 of -log sigmoid(d - e) - log sigmoid(-d - e) is sigmoid(d + e) - sigmoid(e - d): 0 at d = 0, and at
+    d = 1, e = 0.5: 0.817574 - 0.377541 = 0.440033, so a tie draws scores together."""
+    scores = torch.tensor([1.0, 0.0], requires_grad=True)
+    kwise_loss(scores, [0, 0], tie_threshold=0.5).backward()
+    assert scores.grad is not None and scores.grad.tolist() == pytest.approx([0.440033, -0.440033], abs=1e-6)
+    equal = torch.zeros(3, requires_grad=True)
+    kwise_loss(equal, [2, 2, 2], tie_threshold=0.5).backward()
+    assert equal.grad is not None and equal.grad.tolist() == [0, 0, 0]
+
+
 def test_a_ranking_of_ties_has_no_loss() -> None:
     with pytest.raises(ValueError, match="ties only"):
         kwise_loss(torch.tensor([1.0, 2.0]), [1, 1])
 
 
-def test_a_shared_prompt_gives_the_plain_scores_and_gradients(model) -> None:
-    shared = kwise_scores(model, PROMPT, COMPLETIONS, pad_id=0)
-    kwise_loss(shared, RANKS).backward()
-    shared_gradients = gradients(model)
+def test_a_layout_by_hand() -> None:
+    """Prompt 5 6 with 7 | 8 9, prompt 3 with 4: tokens 5 6 7 8 9 3 4 at 0 to 6. Rows of 4: 5 6 7 and padding, 5 6 8 9,
+    3 4 and padding. Token 5 is taken from row 0 place 0, 8 from row 1 place 2 (6), 3 from row 2 (8)."""
+    found = lay_out([[5, 6], [3]], [[[7], [8, 9]], [[4]]])
+    assert found.ids == [5, 6, 7, 8, 9, 3, 4]
+    assert found.positions == [0, 1, 2, 2, 3, 0, 1]
+    assert found.rows == [[0, 1, 2, 2], [0, 1, 3, 4], [5, 6, 6, 6]]
+    assert found.places == [0, 1, 2, 6, 7, 8, 9]
+    assert (found.lasts, found.sizes) == ([2, 4, 6], [2, 1])
+
+
+LOSSES: list[dict[str, Any]] = [
+    {},
+    {"margin": "tier_distance", "margin_size": 0.3, "center_coefficient": 0.02},
+    {"label": "soft", "posteriors": [0.9, 0.4, 0.7, 0.55, 0.8]},
+    {"label": "weight", "posteriors": [0.9, 0.4, 0.7, 0.55, 0.8], "weight": 0.5},
+    {"tie_threshold": 0.4, "margin": "constant", "margin_size": 0.2},
+]
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("options", LOSSES)
+def test_a_shared_prompt_gives_the_plain_scores_and_gradients(
+    model, options: dict[str, Any], checkpointing: bool
+) -> None:
+    """K-wise against each completion of each pair read for itself, with its prompt: relative L2 below 1e-5."""
     plain = plain_scores(model, PROMPT, COMPLETIONS, pad_id=0)
-    kwise_loss(plain, RANKS).backward()
-    plain_gradients = gradients(model)
+    pairwise_loss(model, **options).backward()
+    pairwise_gradients = gradients(model)
+    if checkpointing:
+        model.train()
+        model.gradient_checkpointing_enable()
+        calls: list[int] = []
+        model.model.layers[0].self_attn.register_forward_hook(lambda *words: calls.append(1))
+    shared = kwise_scores(model, PROMPT, COMPLETIONS)
+    kwise_loss(shared, RANKS, **options).backward()
+    shared_gradients = gradients(model)
     assert torch.allclose(shared, plain, atol=1e-5)
-    assert (shared_gradients - plain_gradients).norm() / plain_gradients.norm() < 1e-5
+    assert (shared_gradients - pairwise_gradients).norm() / pairwise_gradients.norm() < 1e-5
+    if checkpointing:
+        assert len(calls) == 2  # the backward pass computed it again
+
+
+def pairwise_loss(model: Any, *, posteriors: Sequence[float] = (), **options: Any) -> torch.Tensor:
+    """The mean over comparisons (and ties) of the loss of each two completions, which are read apart for each."""
+    both = comparisons(RANKS) + (ties(RANKS) if "tie_threshold" in options else [])
+    losses = []
+    for place, (i, j) in enumerate(both):
+        two = torch.cat([plain_scores(model, PROMPT, [COMPLETIONS[k]], pad_id=0) for k in (i, j)])
+        own = {"posteriors": [posteriors[place]]} if posteriors else {}
+        losses.append(kwise_loss(two, [RANKS[i], RANKS[j]], **options, **own))
+    return torch.stack(losses).mean()
 
 
 def test_prompts_of_other_lengths_in_one_batch_change_nothing(model) -> None:
     prompts = [PROMPT, [30] * 17, [40, 41]]
     groups = [COMPLETIONS, COMPLETIONS[:2], COMPLETIONS[1:]]
-    together = kwise_scores_batch(model, prompts, groups, pad_id=0)
-    for prompt, group, scores in zip(prompts, groups, together, strict=True):
-        assert torch.allclose(scores, plain_scores(model, prompt, group, pad_id=0), atol=1e-5)
+    alone = [plain_scores(model, prompt, group, pad_id=0) for prompt, group in zip(prompts, groups, strict=True)]
+    use_shared_attention(model)
+    for wanted, scores in zip(alone, shared_scores(model, prompts, groups), strict=True):
+        assert torch.allclose(scores, wanted, atol=1e-5)
+
+
+def test_the_shared_attention_leaves_ordinary_rows_as_they_were(model) -> None:
+    before = plain_scores(model, PROMPT, COMPLETIONS, pad_id=0)
+    use_shared_attention(model)
+    assert torch.allclose(plain_scores(model, PROMPT, COMPLETIONS, pad_id=0), before, atol=1e-6)
 
 
 def test_the_pad_token_inside_a_completion_is_a_token_like_others(model) -> None:
     with_pad = [[10, 0, 0], [10, 2]]
-    scores = kwise_scores(model, PROMPT, with_pad, pad_id=0)
-    assert torch.allclose(scores, kwise_scores(model, PROMPT, with_pad, pad_id=1), atol=1e-6)
+    plain = plain_scores(model, PROMPT, with_pad, pad_id=0)
+    assert torch.allclose(plain, plain_scores(model, PROMPT, with_pad, pad_id=1), atol=1e-6)
+    assert torch.allclose(kwise_scores(model, PROMPT, with_pad), plain, atol=1e-5)
 
 
 def test_the_gradients_are_those_of_trls_pairwise_loss(tiny: Path, model, tmp_path: Path) -> None:
@@ -164,7 +247,7 @@ def test_the_gradients_are_those_of_trls_pairwise_loss(tiny: Path, model, tmp_pa
     theirs = trainer.compute_loss(trainer.model, inputs)
     theirs.backward()
     their_gradients = gradients(model)
-    ours = kwise_loss(kwise_scores(model, PROMPT, COMPLETIONS, pad_id=0), RANKS)
+    ours = kwise_loss(kwise_scores(model, PROMPT, COMPLETIONS), RANKS)
     ours.backward()
     our_gradients = gradients(model)
     assert ours.item() == pytest.approx(theirs.item(), rel=1e-5)
@@ -195,11 +278,11 @@ def test_the_head_computes_in_float32_while_the_trunk_is_autocast(model) -> None
     seen: list[torch.Tensor] = []
     model.score.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
-        shared = kwise_scores(model, PROMPT, COMPLETIONS, pad_id=0)
+        shared = kwise_scores(model, PROMPT, COMPLETIONS)
         plain = plain_scores(model, PROMPT, COMPLETIONS, pad_id=0)
         probe = model.model.layers[0].mlp.up_proj(torch.ones(1, 128))
     assert probe.dtype == torch.bfloat16
-    for scores, hidden in ((shared, seen[0]), (plain, seen[1])):
+    for scores, hidden in ((plain, seen[0]), (shared, seen[1])):
         assert scores.dtype == hidden.dtype == torch.float32
         assert torch.equal(scores, (hidden @ model.score.weight.T).squeeze(-1))
 
@@ -212,14 +295,16 @@ def test_a_wrong_shared_prompt_is_found_out_in_float32(model, monkeypatch: pytes
         prompt_id="p", prompt=PROMPT, completions=COMPLETIONS, ranks=RANKS, weight=1.0, cut=0, cut_completions=0
     )
     told: list[str] = []
+    own = shared_prompt.attention_of(model)
     job: Any = SimpleNamespace(events=SimpleNamespace(status=told.append))
     assert make_scorer(model, pad_id=0, first=first, job=job).shared and not told
-    right = kwise.kwise_scores_batch
-    monkeypatch.setattr(
-        kwise, "kwise_scores_batch", lambda *words, **more: [row + 0.02 for row in right(*words, **more)]
-    )
+    assert shared_prompt.attention_of(model) != own
+    shared_prompt.use_attention(model, own)
+    right = scoring.shared_scores
+    monkeypatch.setattr(scoring, "shared_scores", lambda *words: [row + 0.02 for row in right(*words)])
     scorer = make_scorer(model, pad_id=0, first=first, job=job)
     assert not scorer.shared and not scorer.exact and "came out different" in told[0]
+    assert shared_prompt.attention_of(model) == own
     # Training itself goes by the autocast.
     trunk: list[torch.dtype] = []
     model.model.layers[0].mlp.up_proj.register_forward_hook(lambda module, inputs, output: trunk.append(output.dtype))

@@ -13,7 +13,7 @@ from training.trainers.config import build
 from training.trainers.models import ensure_pad, load_causal_model, load_tokenizer, save_model, with_lora
 from training.trainers.prepare import find_smollm2, main, prepare
 from training.trainers.program import TrainerError, check_model
-from training.trainers.reward import load_reward_model
+from training.trainers.scorer import load_reward_model
 
 IDS = torch.tensor([[5, 6, 7, 8]])
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from training.trainers import program
 from training.trainers.program import FAILED, SUCCEEDED, Job, Outcome, StopFlag
@@ -38,8 +39,8 @@ def stage(envelope: dict[str, Any], calls: list[str]) -> Callable[[Job], Outcome
         calls.append("trained")
         state_of(envelope).mkdir(parents=True, exist_ok=True)
         job.output_dir.mkdir(exist_ok=True)
-        for name in ("config.json", "model.safetensors"):
-            (job.output_dir / name).write_text("{}")
+        (job.output_dir / "config.json").write_text("{}")
+        save_file({"weight": torch.zeros(1)}, job.output_dir / "model.safetensors")
         return Outcome(metrics={"loss": 1.0}, checkpoint=job.output_dir)
 
     return run

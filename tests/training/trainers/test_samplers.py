@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -12,8 +13,9 @@ import pytest
 import torch
 
 from training.trainers import hardware
-from training.trainers.models import load_tokenizer
-from training.trainers.sample import _row, without_torn_end
+from training.trainers.completions import completion_row, without_torn_end
+from training.trainers.models import adapter_rank, load_tokenizer
+from training.trainers.program import TrainerError
 from training.trainers.samplers import Completion, VllmSampler
 
 PROMPTS = [[5, 6], [7, 8, 9]]
@@ -33,8 +35,8 @@ def vllm(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         def __init__(self, **words: Any) -> None:
             notes.engine = words
 
-        def generate(self, requests: list, params: list, *, use_tqdm: bool) -> list[Any]:
-            notes.requests, notes.params = requests, params
+        def generate(self, requests: list, params: list, *, use_tqdm: bool, **words: Any) -> list[Any]:
+            notes.requests, notes.params, notes.words = requests, params, words
             return [SimpleNamespace(outputs=notes.outputs[: each.n]) for each in params]
 
     module = ModuleType("vllm")
@@ -79,6 +81,41 @@ def test_vllm_computes_in_what_the_device_has(vllm, tokenizer, monkeypatch: pyte
         assert vllm.engine["dtype"] == name and "enable_chunked_prefill" not in vllm.engine
 
 
+def test_vllm_serves_an_adapter_unmerged_and_keeps_prompts(
+    vllm, tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "adapter_model.safetensors").touch()
+    facts = {"peft_type": "LORA", "r": 8, "rank_pattern": {"q_proj": 12}}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(facts))
+    request = ModuleType("vllm.lora.request")
+    request.LoRARequest = lambda *given: given  # type: ignore[attr-defined]
+    for name, module in (("vllm.lora", ModuleType("vllm.lora")), ("vllm.lora.request", request)):
+        monkeypatch.setitem(sys.modules, name, module)
+    vllm.outputs = [output(1, 2, reason="stop", stop=2)] * 3
+    sampler = VllmSampler("folder", tokenizer, max_length=64, adapter=str(tmp_path))
+    assert vllm.engine["enable_lora"] is True and vllm.engine["max_lora_rank"] == 16
+    assert vllm.engine["enable_prefix_caching"] is True and vllm.engine["enable_chunked_prefill"] is False
+    assert draw(sampler)[0][0].drawn == [1, 2]
+    assert vllm.words == {"lora_request": ("adapter", 1, str(tmp_path))}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(facts | {"r": 1000}))
+    with pytest.raises(TrainerError, match="has rank 1000; vLLM takes 512 at most"):
+        VllmSampler("folder", tokenizer, max_length=64, adapter=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [(None, "no adapter_config.json"), ("{}", "no adapter_config.json"), ('{"peft_type": "IA3"}', "kind IA3")],
+)
+def test_what_is_no_lora_adapter_is_refused(tmp_path: Path, config: str | None, words: str) -> None:
+    with pytest.raises(TrainerError, match="has no adapter_model.safetensors"):
+        adapter_rank(str(tmp_path))
+    (tmp_path / "adapter_model.safetensors").touch()
+    if config is not None:
+        (tmp_path / "adapter_config.json").write_text(config)
+    with pytest.raises(TrainerError, match=words):
+        adapter_rank(str(tmp_path))
+
+
 def test_a_greedy_answer_is_asked_for_once_and_given_k_times(vllm, tokenizer) -> None:
     vllm.outputs = [output(1, 2, reason="stop", stop=2)]
     answers = draw(VllmSampler("folder", tokenizer, max_length=64), temperature=0.0)
@@ -107,7 +144,7 @@ def test_vllms_own_reason_decides(vllm, tokenizer) -> None:
 
 def row(tokenizer: Any, ids: list[int], reason: Any, *, stop: str | None = None) -> Any:
     completion = Completion(ids=ids, finish_reason=reason, token_count=len(ids))
-    return _row("p", 0, completion, tokenizer, seed=1, stop=stop)
+    return completion_row("p", 0, completion, tokenizer, seed=1, stop=stop)
 
 
 def test_a_character_that_was_cut_in_half_is_dropped(tokenizer) -> None:

@@ -14,16 +14,14 @@ from multiprocessing import forkserver
 from pathlib import Path
 from unittest import mock
 
+from training.trainers import processes
+
 # What the stages import when they run, which they do only then.
 LIBRARIES = [
     "torch",
-    "datasets",
     "pyarrow.parquet",
     "peft",
     "accelerate",
-    "trl.trainer.sft_trainer",
-    "trl.trainer.dpo_trainer",
-    "transformers.trainer",
     "transformers.generation.utils",
     "transformers.models.llama.modeling_llama",
     "transformers.models.llama.tokenization_llama",
@@ -44,12 +42,16 @@ class Stage:
         self._process = _context.Process(target=_run, args=(module, arguments, str(cwd), env, str(stderr)))
         self._process.start()
 
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
     def poll(self) -> int | None:
         return self._process.exitcode
 
     def send_signal(self, number: signal.Signals) -> None:
-        assert self._process.pid is not None
-        os.kill(self._process.pid, number)
+        os.kill(self.pid, number)
 
     def wait(self, timeout: float | None = None) -> int:
         self._process.join(timeout)
@@ -60,6 +62,39 @@ class Stage:
 
     def kill(self) -> None:
         self._process.kill()
+
+
+class Pair:
+    """The same of two processes of one run that know each other, as torchrun would start them."""
+
+    def __init__(self, module: str, arguments: list[str], *, cwd: Path, env: dict[str, str], stderr: Path) -> None:
+        port = processes._free_port()
+        self._stages = [
+            Stage(
+                module,
+                arguments,
+                cwd=cwd,
+                # They are children of the server that forks them.
+                env={**env, **processes._environment(rank, 2, port), "HONE_PARENT_PID": ""},
+                stderr=stderr,
+            )
+            for rank in range(2)
+        ]
+
+    def poll(self) -> int | None:
+        codes = [stage.poll() for stage in self._stages]
+        return None if None in codes else max(code for code in codes if code is not None)
+
+    def send_signal(self, number: signal.Signals) -> None:
+        for stage in self._stages:
+            stage.send_signal(number)
+
+    def wait(self, timeout: float | None = None) -> int:
+        return max(stage.wait(timeout) for stage in self._stages)
+
+    def kill(self) -> None:
+        for stage in self._stages:
+            stage.kill()
 
 
 def _run(module: str, arguments: list[str], cwd: str, env: dict[str, str], stderr: str) -> None:
