@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
+# What `compute_in` was told last.
+_precision = "auto"
+
 
 def device() -> torch.device:
     """The CUDA device of this process where there is one, else the CPU."""
@@ -38,6 +41,16 @@ def has_bfloat16() -> bool:
     return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
+def emulates_bfloat16() -> bool:
+    """Whether bfloat16 is slower here than float32: the device, a GPU or an x86 processor, has no units for it."""
+    import torch
+
+    if torch.cuda.is_available():
+        return not has_bfloat16()
+    known = torch.cpu.get_capabilities()
+    return known.get("architecture") == "x86_64" and not (known.get("avx512_bf16") or known.get("amx_bf16"))
+
+
 def sampling_dtype() -> torch.dtype:
     """bfloat16 on CUDA, float16 where the device has none; float32 on a CPU, mostly without fast bfloat16."""
     import torch
@@ -47,16 +60,22 @@ def sampling_dtype() -> torch.dtype:
     return torch.bfloat16 if has_bfloat16() else torch.float16
 
 
+def compute_in(precision: str) -> None:
+    """Settle what training's passes compute in, for this process: `auto`, `float32` or `bfloat16`."""
+    global _precision
+    _precision = precision
+
+
 def autocasts() -> bool:
     """Whether training computes in bfloat16; else it is float32, as float16 would need its losses scaled."""
-    return has_bfloat16()
+    return _precision == "bfloat16" or (_precision == "auto" and has_bfloat16())
 
 
 def autocast() -> contextlib.AbstractContextManager[Any]:
-    """The number format of training's forward passes, for those that no trainer wraps itself."""
+    """The number format of training's forward passes; weights, gradients and sums of losses stay float32."""
     import torch
 
-    return torch.autocast("cuda", dtype=torch.bfloat16) if autocasts() else contextlib.nullcontext()
+    return torch.autocast(device().type, dtype=torch.bfloat16) if autocasts() else contextlib.nullcontext()
 
 
 def checkpoints_gradients() -> bool:
@@ -91,6 +110,7 @@ def describe() -> dict[str, Any]:
     torch = sys.modules.get("torch")
     if torch is not None:
         facts |= {"device": str(device()), "threads": torch.get_num_threads()}
+        facts["precision"] = "bfloat16" if autocasts() else "float32"
         if torch.cuda.is_available():
             facts |= {
                 "gpu": torch.cuda.get_device_name(),

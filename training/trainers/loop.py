@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from training.trainers import optimizers, parallel, sharding, states
+from training.trainers import hardware, optimizers, parallel, sharding, states
 from training.trainers.accumulation import Gradients, MicroStep
 from training.trainers.config import TrainingConfig
 from training.trainers.program import Job, Stopped, TrainerError
@@ -104,6 +104,8 @@ class _Loop:
 
     def run(self) -> dict[str, float]:
         metrics: dict[str, float] = {}
+        if hardware.autocasts() and hardware.emulates_bfloat16():
+            self.job.events.status("This machine has no units for bfloat16: float32 would be faster here.")
         self._restore()
         started = time.monotonic()
         self.model.train()

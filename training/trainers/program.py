@@ -205,6 +205,7 @@ def _run(stage: str, run: Callable[[Job], Outcome], envelope: dict[str, Any], st
             stop=stop,
             inputs=envelope.get("inputs", {}),
         )
+        hardware.compute_in(getattr(job.config, "precision", "auto"))
         quantized.check_installed(getattr(job.config, "method", None))
         if job.config.reads_model:
             check_model(job.model)

@@ -33,19 +33,22 @@ from training.trainers.inputs import DEMONSTRATIONS
 from training.trainers.program import Job, Outcome, main
 from training.trainers.rankings import EncodedRanking
 from training.trainers.reward_report import Judged
-from training.trainers.scorer import Scorer, load_reward_model, make_scorer
+from training.trainers.scorer import Scorer, is_reward_model, load_reward_model, make_scorer
 
 if TYPE_CHECKING:
     import torch
 
 
 def evaluate(
-    scorer: Scorer, group: Sequence[EncodedRanking], *, seed: int, rows_at_once: int
+    scorer: Scorer, group: Sequence[EncodedRanking], *, seed: int, rows_at_once: int, job: Job | None = None
 ) -> tuple[dict[str, float], list[list[float]]]:
-    """Accuracy over all comparisons with its 95 % interval over prompts, the mean loss, and each ranking's scores."""
+    """Accuracy over all comparisons with its 95 % interval over prompts, the mean loss, and each ranking's scores.
+
+    Raises Stopped where the `job` was asked to stop meanwhile.
+    """
     if not group:
         return {}, []
-    found = scorer.all_scores(group, rows_at_once=rows_at_once)
+    found = scorer.all_scores(group, rows_at_once=rows_at_once, job=job)
     counts, loss = [], 0.0
     for ranking, scores in zip(group, found, strict=True):
         pairs = ranking.pairs
@@ -94,7 +97,10 @@ def run(job: Job) -> Outcome:
     def look() -> dict[str, float]:
         return evaluate(scorer, heldout, seed=config.seed, rows_at_once=config.micro)[0]
 
-    before = look()
+    # A head that was drawn at random knows nothing worth the time; a trained one is looked at first.
+    before: dict[str, float] = {}
+    if is_reward_model(job.model):
+        before = evaluate(scorer, heldout, seed=config.seed, rows_at_once=config.micro, job=job)[0]
     tie_threshold = config.tie_threshold if config.ties == "rao_kupper" else None
 
     def micro_step(positions: list[int]) -> tuple[torch.Tensor, dict[str, float]]:

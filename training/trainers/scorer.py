@@ -11,10 +11,10 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from training.trainers import hardware, shared_prompt
+from training.trainers import hardware, parallel, shared_prompt
 from training.trainers.adapters import inner_model
 from training.trainers.padding import length_mask, pad_right
-from training.trainers.program import Job, TrainerError
+from training.trainers.program import Job, Stopped, TrainerError
 from training.trainers.rankings import EncodedRanking
 
 if TYPE_CHECKING:
@@ -30,15 +30,13 @@ def load_reward_model(model: str, tokenizer: Any, *, seed: int, in_4_bits: bool 
     from transformers import AutoModelForSequenceClassification
 
     from training.trainers import quantized
-    from training.trainers.models import describe_folder
 
     words = quantized.words() if in_4_bits else {}
     loaded = AutoModelForSequenceClassification.from_pretrained(
         model, num_labels=1, dtype=hardware.training_dtype(), use_safetensors=True, **words
     )
     loaded.config.pad_token_id = tokenizer.pad_token_id
-    names = describe_folder(model).get("architectures") or []
-    if not any(name.endswith("ForSequenceClassification") for name in names):
+    if not is_reward_model(model):
         if not hasattr(loaded, "score"):
             raise TrainerError(f"No reward model can be made of {model}: its architecture has no scoring head.")
         width = loaded.score.weight.shape[1]
@@ -47,6 +45,14 @@ def load_reward_model(model: str, tokenizer: Any, *, seed: int, in_4_bits: bool 
             drawn = torch.empty(loaded.score.weight.shape).normal_(0, 1 / math.sqrt(width + 1), generator=generator)
             loaded.score.weight.copy_(drawn)
     return loaded
+
+
+def is_reward_model(model: str) -> bool:
+    """Whether a model folder has a scoring head of its own, by its config.json."""
+    from training.trainers.models import describe_folder
+
+    names = describe_folder(model).get("architectures") or []
+    return any(name.endswith("ForSequenceClassification") for name in names)
 
 
 class Scorer:
@@ -69,8 +75,10 @@ class Scorer:
                 plain_scores(self.model, ranking.prompt, ranking.completions, pad_id=self.pad_id) for ranking in group
             ]
 
-    def all_scores(self, group: Sequence[EncodedRanking], *, rows_at_once: int) -> list[list[float]]:
-        """Rewards as plain numbers, without gradients or dropout."""
+    def all_scores(
+        self, group: Sequence[EncodedRanking], *, rows_at_once: int, job: Job | None = None
+    ) -> list[list[float]]:
+        """Rewards as plain numbers, without gradients or dropout; raises Stopped where the `job` was asked to stop."""
         import torch
 
         was_training = self.model.training
@@ -78,6 +86,8 @@ class Scorer:
         found: list[list[float]] = []
         with torch.no_grad():
             for start in range(0, len(group), rows_at_once):
+                if job is not None and parallel.any_of(bool(job.stop)):
+                    raise Stopped
                 found += [row.float().tolist() for row in self.scores(group[start : start + rows_at_once])]
         self.model.train(was_training)
         return found

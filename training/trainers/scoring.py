@@ -9,6 +9,7 @@ from training.records import CompletionRow, PromptRow, RankingRow
 from training.trainers import hardware, models, rankings
 from training.trainers.program import Job, Stopped, TrainerError, check_model
 from training.trainers.rankings import EncodedRanking
+from training.trainers.scorer import is_reward_model
 
 
 def check_reward_model(model: str) -> None:
@@ -16,8 +17,8 @@ def check_reward_model(model: str) -> None:
     if not model:
         raise TrainerError("reward_model must name a reward model's folder.")
     check_model(model)
-    names = models.describe_folder(model).get("architectures") or []
-    if not any(name.endswith("ForSequenceClassification") for name in names):
+    if not is_reward_model(model):
+        names = models.describe_folder(model).get("architectures") or []
         raise TrainerError(f"The reward_model {model} is no reward model: its config.json names {', '.join(names)}.")
 
 
