@@ -24,6 +24,9 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
     """pytest-django asks for it before it makes the worker's database."""
     connection.settings_dict["TEST"]["TEMPLATE"] = template.database()
+    # A statement that waits for a forgotten transaction ends with the reason, and not with the test's time.
+    options = connection.settings_dict["OPTIONS"]
+    options["options"] = f"{options.get('options') or ''} -c lock_timeout=60s".strip()
 
 
 @pytest.fixture(autouse=True)

@@ -4,13 +4,16 @@ Every context is watched. An error in its console, an uncaught exception, a requ
 or a dialog fails the test when it ends, unless the test has announced it to `problems`.
 """
 
+import contextlib
 import os
 import shutil
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 from django.core.servers.basehttp import WSGIRequestHandler
 from django.core.signals import request_finished, request_started
@@ -21,10 +24,12 @@ from playwright.sync_api import (
     ConsoleMessage,
     Dialog,
     Page,
+    Playwright,
     Request,
     expect,
     sync_playwright,
 )
+from playwright.sync_api import Error as PlaywrightError
 from pytest_django.live_server_helper import LiveServer
 
 from hone.accounts.models import Project, User
@@ -45,6 +50,8 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+# In which a context closes, a few tenths of a second on an idle machine.
+CLOSE_S = 30
 
 
 class Problems:
@@ -110,8 +117,49 @@ class Requests:
                     return
 
 
+class Chromium:
+    """The session's browser. Where it does not close a context it is ended, and the next test gets a new one.
+
+    Seen once in some thousands of tests on a busy machine: a test had passed, and waited for the end of its context
+    until its time was up. What a page does when it is left is not lost with it, as contexts are closed after that.
+    """
+
+    def __init__(self, playwright: Playwright, path: str) -> None:
+        self.playwright, self.path = playwright, path
+        self.browser = self._launch()
+
+    def _launch(self) -> Browser:
+        return self.playwright.chromium.launch(executable_path=self.path, args=FLAGS)
+
+    def new_context(self, **options: Any) -> BrowserContext:
+        if not self.browser.is_connected():
+            self.browser = self._launch()
+        return self.browser.new_context(**options)
+
+    def close(self, context: BrowserContext) -> None:
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            for process in psutil.Process().children(recursive=True):
+                with contextlib.suppress(psutil.Error):
+                    if process.name().startswith("chrom"):
+                        process.kill()
+
+        timer = threading.Timer(CLOSE_S, end)
+        timer.start()
+        try:
+            context.close()
+        except PlaywrightError:
+            if not late.is_set():
+                raise
+            print(f"Chromium did not close a context in {CLOSE_S} s and was ended.", file=sys.stderr)
+        finally:
+            timer.cancel()
+
+
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def chromium() -> Iterator[Chromium]:
     path = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
     if not os.access(path, os.X_OK):
         missing = f"no Chromium at {path}: apt-get install chromium, or set CHROMIUM"
@@ -120,9 +168,9 @@ def browser() -> Iterator[Browser]:
         pytest.skip(missing)
     expect.set_options(timeout=WAIT_MS)
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        chromium = Chromium(playwright, path)
         yield chromium
-        chromium.close()
+        chromium.browser.close()
 
 
 @pytest.fixture
@@ -148,7 +196,9 @@ def problems() -> Problems:
 
 
 @pytest.fixture
-def open_page(browser: Browser, live_server: LiveServer, requests: Requests, problems: Problems) -> Iterator[OpenPage]:
+def open_page(
+    chromium: Chromium, live_server: LiveServer, requests: Requests, problems: Problems
+) -> Iterator[OpenPage]:
     """`open_page(user)`: a page in a context of its own, logged in where a user is given; addresses are relative.
 
     The log-in page has its own tests: here the session's cookie is made without it, which saves two page loads.
@@ -156,7 +206,7 @@ def open_page(browser: Browser, live_server: LiveServer, requests: Requests, pro
     contexts: list[BrowserContext] = []
 
     def open_(user: User | None = None, **options: Any) -> Page:
-        context = browser.new_context(
+        context = chromium.new_context(
             **{"base_url": live_server.url, "viewport": DESK, "reduced_motion": "reduce", **options}
         )
         context.set_default_timeout(WAIT_MS)
@@ -172,7 +222,7 @@ def open_page(browser: Browser, live_server: LiveServer, requests: Requests, pro
 
     yield open_
     for context in contexts:
-        context.close()
+        chromium.close(context)
     requests.wait_for_none()
     assert not problems.unexpected(), "\n".join(["the browser had problems:", *problems.unexpected()])
 

@@ -263,7 +263,8 @@ def _training_memory(
 ) -> dict[str, int]:
     width, layers = model_config["hidden_size"], model_config["num_hidden_layers"]
     heads = model_config["num_attention_heads"]
-    element = 4 if device == "cpu" else 2
+    in_float32 = config.precision == "float32" or (config.precision == "auto" and device == "cpu")
+    element = 4 if in_float32 else 2
     per_layer = sequences * length * (34 * width + 5 * heads * length) * element / 2
     # Checkpointing keeps each layer's input and computes one layer at a time; by itself only what makes logits of whole
     # sequences does so, on CUDA.

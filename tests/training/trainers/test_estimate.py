@@ -71,6 +71,21 @@ def test_sharding_divides_gradients_moments_and_where_asked_weights() -> None:
     assert three["weights"] == 134_515_008 + 4 * (28_346_688 + 2 * 3_538_944)
 
 
+@pytest.mark.parametrize(
+    ("device", "alike", "other"), [("cpu", "float32", "bfloat16"), ("cuda", "bfloat16", "float32")]
+)
+def test_activations_take_half_in_bfloat16(device: str, alike: str, other: str) -> None:
+    """Those of a reward model, which makes no logits, are all in the format that passes compute in."""
+    taken = {
+        precision: estimate(
+            "reward", {"precision": precision}, SMOLLM2, {"rows": 8, "tokens": 1000, "k": 4}, device
+        ).memory_bytes["activations"]
+        for precision in ("auto", alike, other)
+    }
+    assert taken["auto"] == taken[alike]
+    assert taken["float32"] == 2 * taken["bfloat16"]
+
+
 def test_a_full_run_is_six_n_d() -> None:
     """8 rows in batches of 8 for 2 epochs are 2 passes over 1,000 tokens: 6 x 134,515,008 x 2,000."""
     found = estimate("sft", {"method": "full", "epochs": 2}, SMOLLM2, {"rows": 8, "tokens": 1000}, "cpu")

@@ -149,8 +149,8 @@ class TrainingConfig(StageConfig):
     )
     precision: str = option(
         "auto",
-        "What passes through the model compute in; weights are kept in float32 always. auto takes bfloat16 on a GPU "
-        "that has it. A processor with AVX512_BF16 or AMX trains in bfloat16 about twice as fast as in float32.",
+        "What passes through the model compute in; weights are always kept in float32. auto takes bfloat16 on a GPU "
+        "that has it, float32 on a processor; one with AVX512_BF16 or AMX is faster in bfloat16.",
         choices=("auto", "float32", "bfloat16"),
         expert=True,
     )

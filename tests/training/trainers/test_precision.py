@@ -1,0 +1,43 @@
+"""Every stage that trains, in bfloat16 on the CPU: also what a GPU's runs compute, as both go by torch's autocast."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from training.trainers import hardware
+
+pytestmark = pytest.mark.slow
+
+SMALL: dict[str, Any] = {"batch_size": 4, "micro_batch_size": 2, "max_steps": 4, "learning_rate": 1e-3}
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+@pytest.mark.parametrize("stage", ["pretrain", "sft", "reward", "dpo"])
+def test_a_stage_trains_to_about_the_losses_of_float32(
+    launch: Any, tmp_path: Path, tiny: Path, demonstrations: Path, rankings: Path, stage: str, method: str
+) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("The river runs by the old bridge, and seven plums lie in the sun. " * 60)
+    data = {"pretrain": text, "sft": demonstrations}.get(stage, rankings)
+    given = SMALL | {"model": tiny, "data": data, "method": method}
+    if stage == "pretrain":
+        given |= {"max_length": 64, "deduplicate": "none"}
+    plain = launch(stage, name="plain", **given)
+    short = launch(stage, name="short", precision="bfloat16", **given)
+    assert plain.code == short.code == 0, plain.stderr + short.stderr
+    assert plain.result["hardware"]["precision"] == "float32"
+    assert short.result["hardware"]["precision"] == "bfloat16"
+    # bfloat16 keeps 8 bits: about two digits of each number, which sums over tokens even out.
+    assert short.losses() == pytest.approx(plain.losses(), rel=0.05, abs=0.02)
+    assert short.losses() != plain.losses()
+    told = [event["message"] for event in short.events if event["type"] == "status"]
+    assert any("no units for bfloat16" in message for message in told) is hardware.emulates_bfloat16()
+    kept = load_file(short.output / "model.safetensors")
+    assert {tensor.dtype for tensor in kept.values()} == {torch.float32}
+    norms = [event["metrics"]["grad_norm"] for event in short.events if "grad_norm" in event.get("metrics", {})]
+    assert len(norms) == 4 and min(norms) > 0
