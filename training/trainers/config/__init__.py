@@ -1,7 +1,7 @@
 """The hyper-parameters of each stage: one frozen dataclass a stage, with the words and bounds a form needs.
 
 Imported by the web process to draw and check launch forms, so it imports no torch. What depends on the machine
-(number format, device) is no field: `hardware.py` chooses it. Paths and addresses are none either: `inputs.py`.
+(device, threads) is no field: `hardware.py` chooses it. Paths and addresses are none either: `inputs.py`.
 """
 
 from __future__ import annotations
