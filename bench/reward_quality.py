@@ -150,7 +150,7 @@ def measure(
         "max_completion_length": 128,
         "checkpoint_steps": 0,
     }
-    trial = train(training[:TRIAL], model=base, params=params, folder=folder / "trial")
+    train(training[:TRIAL], model=base, params=params, folder=folder / "trial")
     per_row = _seconds_a_step(folder / "trial") / BATCH
     left = minutes * 60 * SHARE - (time.monotonic() - began) - HELDOUT_COST * per_row * len(held)
     fitting = max(BATCH, min(rows or len(training), len(training), int(left / per_row)))
