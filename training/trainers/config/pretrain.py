@@ -18,7 +18,7 @@ class PretrainConfig(TrainingConfig):
         "What training starts from: the checkpoint, or random weights of a Llama of about 2 million (tiny), 30 million "
         "(mini), 135 million (small), 360 million (medium) or 1.2 billion (large) parameters.",
         choices=("checkpoint", "tiny", "mini", "small", "medium", "large"),
-        label="Start from",
+        label="Initial weights",
     )
     tokenizer: str = option(
         "checkpoint",
