@@ -149,8 +149,8 @@ class TrainingConfig(StageConfig):
     )
     precision: str = option(
         "auto",
-        "What passes through the model compute in; weights are always kept in float32. auto takes bfloat16 on a GPU "
-        "that has it, float32 on a processor; one with AVX512_BF16 or AMX is faster in bfloat16.",
+        "What passes through the model compute in, over weights in float32: auto takes bfloat16 on a GPU that has it, "
+        "else float32; a processor with AVX512_BF16 or AMX is faster in bfloat16.",
         choices=("auto", "float32", "bfloat16"),
         expert=True,
     )
