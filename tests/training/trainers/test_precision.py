@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,10 @@ SMALL: dict[str, Any] = {"batch_size": 4, "micro_batch_size": 2, "max_steps": 4,
 def test_a_stage_trains_to_about_the_losses_of_float32(
     launch: Any, tmp_path: Path, tiny: Path, demonstrations: Path, rankings: Path, stage: str, method: str
 ) -> None:
-    text = tmp_path / "text.txt"
-    text.write_text("The river runs by the old bridge, and seven plums lie in the sun. " * 60)
-    data = {"pretrain": text, "sft": demonstrations}.get(stage, rankings)
+    (tmp_path / "text.txt").write_text("The river runs by the old bridge, and seven plums lie in the sun. " * 60)
+    sources = tmp_path / "sources.json"
+    sources.write_text(json.dumps({"sources": [{"name": "text", "path": "text.txt"}]}))
+    data = {"pretrain": sources, "sft": demonstrations}.get(stage, rankings)
     given = SMALL | {"model": tiny, "data": data, "method": method}
     if stage == "pretrain":
         given |= {"max_length": 64, "quality_filter": False, "deduplicate": "none"}
