@@ -19,7 +19,7 @@ from typing import Any
 
 from bench.reward import run
 
-SOURCES = {
+SOURCES: dict[str, tuple[str, dict[str, Any]]] = {
     "shakespeare": ("tinyshakespeare.txt", {"quality_filter": False, "documents": "paragraphs"}),
     "c4": ("c4_demo.jsonl", {}),
     "wikitext": ("wikitext2_valid.txt.gz", {"quality_filter": False}),
