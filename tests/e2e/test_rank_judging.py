@@ -103,6 +103,23 @@ class TestCannotJudge:
         expect_next_page(page)
         assert Ranking.objects.get().verdict == "" and len(Ranking.objects.get().tiers) == 4
 
+    def test_keys_work_at_once_when_it_has_closed(
+        self, open_page: OpenPage, project: Project, contractor: User
+    ) -> None:
+        """Until the next frame the focus is still in the closed dialog's field: no key may be lost to it."""
+        factories.make_batch(project)
+        page = rank_page(open_page, contractor)
+        press(page, "j")
+        page.get_by_label("In your words").focus()
+        page.evaluate("""() => {
+            const field = document.activeElement;
+            field.closest("dialog").close();
+            for (const key of ["c", "2"]) {
+                field.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
+            }
+        }""")
+        expect_order(page, t2="C", free="ABD")
+
     def test_a_lost_lease_keeps_page_and_draft(
         self, open_page: OpenPage, project: Project, contractor: User, problems: Problems
     ) -> None:

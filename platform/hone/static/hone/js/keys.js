@@ -19,7 +19,9 @@ export function keys(handle, { root = null, signal } = {}) {
   document.addEventListener("keydown", (event) => {
     if (root && !root.isConnected) return;
     if (event.defaultPrevented || event.isComposing || document.querySelector("dialog[open]")) return;
-    const typing = event.target.closest("input, textarea, select, [contenteditable]");
+    const field = event.target.closest("input, textarea, select, [contenteditable]");
+    // A field of a dialog that has just closed keeps the focus until the next frame: nobody types in it.
+    const typing = field && !field.closest("dialog:not([open])");
     const command = event.ctrlKey || event.metaKey;
     if (event.altKey || (typing && !command) || (!command && !enabled())) return;
     // With Caps Lock on, x comes as X.
