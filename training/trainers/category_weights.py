@@ -1,27 +1,13 @@
-"""Weights of categories as one line of text, as a form has it: `coding=2, open_qa=0.5`; no torch."""
+"""How much the demonstrations of each category count, as one line of text (`named_numbers.py`)."""
 
 from __future__ import annotations
 
-import math
+from training.trainers import named_numbers
 
 
 def parse(text: str) -> dict[str, float]:
-    """The weight of each category that is named; raises ValueError with what is wrong, in words."""
-    weights: dict[str, float] = {}
-    for part in filter(None, (piece.strip() for piece in text.split(","))):
-        name, sign, number = (piece.strip() for piece in part.partition("="))
-        if not sign or not name:
-            raise ValueError(f"{part!r} is not of the form category=number")
-        try:
-            weight = float(number)
-        except ValueError:
-            raise ValueError(f"{number!r} is no number") from None
-        if not (math.isfinite(weight) and 0 <= weight <= 1000):
-            raise ValueError(f"the weight of {name} is not from 0 to 1000")
-        if name in weights:
-            raise ValueError(f"{name} stands there twice")
-        weights[name] = weight
-    return weights
+    """The weight of each category that is named, from 0 to 1000; raises ValueError with what is wrong, in words."""
+    return named_numbers.parse(text, lowest=0.0, highest=1000.0)
 
 
 def fault(text: str) -> str | None:

@@ -38,6 +38,9 @@ KNOWN: Mapping[str, Mapping[str, str]] = {
         REWARD_MODEL: "the folder of the reward model that scores the completions",
         DEMONSTRATIONS: "Parquet of demonstrations whose perplexity is measured, the held-out ones where it has any",
     },
+    "ppo": {
+        REWARD_MODEL: "the folder of the reward model that judges the answers, and that the critic begins as",
+    },
     "best_of_n": {REWARD_MODEL: "the folder of the reward model that scores the completions"},
 }
 

@@ -86,13 +86,26 @@ def shared_log_probs(
     """
     import torch
 
+    values = shared_token_log_probs(model, prompts, completions)
+    sums = torch.stack([part.sum() for part in values.split([len(ids) for group in completions for ids in group])])
+    return list(sums.split([len(group) for group in completions]))
+
+
+def shared_token_log_probs(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    completions: Sequence[Sequence[Sequence[int]]],
+    *,
+    temperature: float = 1.0,
+) -> torch.Tensor:
+    """Log-probability of each token of all completions, one behind another, (T,); `temperature` divides the logits."""
+    import torch
+
     layout = shared_prompt.lay_out(prompts, completions)
     hidden = shared_prompt.read(model, layout)[layout.before]
-    flat = [ids for group in completions for ids in group]
-    targets = torch.tensor([token for ids in flat for token in ids], device=hidden.device)
-    values, _ = token_log_probs(hidden, inner_model(model).get_output_embeddings(), targets)
-    sums = torch.stack([part.sum() for part in values.split([len(ids) for ids in flat])])
-    return list(sums.split(layout.sizes))
+    targets = torch.tensor([token for group in completions for ids in group for token in ids], device=hidden.device)
+    head = inner_model(model).get_output_embeddings()
+    return token_log_probs(hidden, head, targets, temperature=temperature)[0]
 
 
 def plain_log_probs(
@@ -101,34 +114,57 @@ def plain_log_probs(
     """The same numbers of shape (K,), prompt and completion read together by the whole model: right for every one."""
     import torch
 
+    values = plain_token_log_probs(model, prompt, completions, pad_id=pad_id)
+    return torch.stack([part.sum() for part in values.split([len(ids) for ids in completions])])
+
+
+def plain_token_log_probs(
+    model: Any,
+    prompt: Sequence[int],
+    completions: Sequence[Sequence[int]],
+    *,
+    pad_id: int,
+    temperature: float = 1.0,
+) -> torch.Tensor:
+    """As `shared_token_log_probs` of one prompt, (T,), by the whole model."""
+    logits, targets = plain_logits(model, prompt, completions, pad_id=pad_id)
+    return (logits / temperature).log_softmax(-1).gather(1, targets[:, None]).squeeze(1)
+
+
+def plain_logits(
+    model: Any, prompt: Sequence[int], completions: Sequence[Sequence[int]], *, pad_id: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The logits (T, vocabulary), in float32, before each token of all completions, and those tokens, (T,)."""
     device = next(model.parameters()).device
     whole = [[*prompt, *ids] for ids in completions]
     mask = length_mask(whole).to(device)
     ids = pad_right(whole, value=pad_id).to(device)
-    logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, len(prompt) - 1 : -1].float()
+    logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, len(prompt) - 1 : -1]
     scored = mask[:, len(prompt) :].bool()
-    picked = logits.log_softmax(-1).gather(-1, ids[:, len(prompt) :, None]).squeeze(-1)
-    return torch.where(scored, picked, 0.0).sum(dim=1)
+    return logits[scored].float(), ids[:, len(prompt) :][scored]
 
 
-def token_log_probs(hidden: torch.Tensor, head: Any, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def token_log_probs(
+    hidden: torch.Tensor, head: Any, targets: torch.Tensor, *, temperature: float = 1.0
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probability of each target, and whether it is the likeliest token, (positions,) each, in float32.
 
-    `hidden` has shape (positions, width). Logits exist for one block of `POSITIONS_AT_ONCE` at a time. A head that is
-    not trained is read once: what the backward pass needs of it is known in the forward pass. A head that is trained
-    is computed again, block by block.
+    `hidden` has shape (positions, width); `temperature` divides the logits. They exist for one block of
+    `POSITIONS_AT_ONCE` at a time. A head that is not trained is read once: what the backward pass needs of it is known
+    in the forward pass. A head that is trained is computed again, block by block.
     """
     import torch
     from torch.utils.checkpoint import checkpoint
 
     def block(part: torch.Tensor, wanted: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        logits = head(part).float()
+        logits = head(part).float() / temperature
         picked = logits.gather(1, wanted[:, None]).squeeze(1)
         return picked - logits.logsumexp(dim=1), picked.detach() >= logits.detach().amax(dim=1)
 
     plain = type(head) is torch.nn.Linear and head.bias is None
     if torch.is_grad_enabled() and plain and not head.weight.requires_grad:
-        found: tuple[torch.Tensor, torch.Tensor] = _through_frozen_head().apply(hidden, head.weight, targets)
+        scaled = hidden if temperature == 1.0 else hidden / temperature  # of a head without bias it is the same
+        found: tuple[torch.Tensor, torch.Tensor] = _through_frozen_head().apply(scaled, head.weight, targets)
         return found
     pieces = list(zip(hidden.split(POSITIONS_AT_ONCE), targets.split(POSITIONS_AT_ONCE), strict=True))
     again = torch.is_grad_enabled() and len(pieces) > 1
@@ -137,6 +173,21 @@ def token_log_probs(hidden: torch.Tensor, head: Any, targets: torch.Tensor) -> t
         for part, wanted in pieces
     ]
     return torch.cat([scores for scores, _ in parts]), torch.cat([right for _, right in parts])
+
+
+def token_entropies(hidden: torch.Tensor, head: Any, *, temperature: float = 1.0) -> torch.Tensor:
+    """The entropy over the vocabulary at each position (nats), (positions,), in float32 and without gradients."""
+    import torch
+
+    found = []
+    with torch.no_grad():
+        for part in hidden.split(POSITIONS_AT_ONCE):
+            logits = head(part).float() / temperature
+            total = logits.logsumexp(dim=1)
+            # -sum p log p = log Z - sum p logit; a logit of -inf has no share, and 0 times it would be no number.
+            shares = (logits - total[:, None]).exp()
+            found.append(total - (shares * logits.clamp(min=torch.finfo(logits.dtype).min)).sum(dim=1))
+    return torch.cat(found)
 
 
 @cache

@@ -8,7 +8,7 @@ from typing import Any
 
 from training.trainers import hardware, model_folders, quantized, sharding
 from training.trainers.chat import PLAIN_STOP, end_of_turn, plain_template
-from training.trainers.config import TrainingConfig
+from training.trainers.config import OptimizingConfig
 from training.trainers.folders import replacing_folder
 from training.trainers.program import TrainerError
 
@@ -72,14 +72,14 @@ def load_causal_model(model: str, tokenizer: Any, *, dtype: Any, in_4_bits: bool
     return loaded
 
 
-def with_lora(model: Any, *, config: TrainingConfig, task: str, also_train: list[str] | None = None) -> Any:
+def with_lora(model: Any, *, config: OptimizingConfig, task: str, also_train: list[str] | None = None) -> Any:
     """The model with a LoRA adapter on every linear layer but its head (Hu et al. 2021; task as PEFT names it)."""
     from peft import get_peft_model
 
     return get_peft_model(model, lora_config(config=config, task=task, also_train=also_train))
 
 
-def save_memory(model: Any, config: TrainingConfig, *, by_itself: bool = True) -> None:
+def save_memory(model: Any, config: OptimizingConfig, *, by_itself: bool = True) -> None:
     """Lets the backward pass compute activations again where the recipe asks for it.
 
     With `auto` also where the hardware makes it cheap, unless the stage does not do so `by_itself`.
@@ -90,7 +90,7 @@ def save_memory(model: Any, config: TrainingConfig, *, by_itself: bool = True) -
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
-def lora_config(*, config: TrainingConfig, task: str, also_train: list[str] | None = None) -> Any:
+def lora_config(*, config: OptimizingConfig, task: str, also_train: list[str] | None = None) -> Any:
     """PEFT's description of the adapter; `also_train` names modules trained whole and saved with it."""
     from peft import LoraConfig
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from training.trainers.config import TrainingConfig
+from training.trainers.config import OptimizingConfig
 
 if TYPE_CHECKING:
     import torch
 
 
-def make(parameters: Mapping[str, torch.nn.Parameter], config: TrainingConfig) -> torch.optim.Optimizer:
-    """The recipe's optimizer over these parameters.
+def make(
+    parameters: Mapping[str, torch.nn.Parameter], config: OptimizingConfig, *, epsilon: float = 1e-8
+) -> torch.optim.Optimizer:
+    """The recipe's optimizer over these parameters; `epsilon` is AdamW's.
 
     AdamW: Loshchilov and Hutter 2019. Adafactor: Shazeer and Stern 2018, at our own learning rate. SGD with momentum
     `beta1`. Weight decay draws matrices to zero, not biases and the scales of norms, as is usual for transformers.
@@ -30,4 +32,4 @@ def make(parameters: Mapping[str, torch.nn.Parameter], config: TrainingConfig) -
         return torch.optim.Adafactor(groups, lr=config.learning_rate)
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.beta1)
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2))
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), eps=epsilon)

@@ -76,13 +76,35 @@ class TransformersSampler:
         adapter: str | None = None,
         tell: Callable[[str], None] = lambda sentence: None,
     ) -> None:
-        from training.trainers.decoding import decode, decode_by_generate, why_not_decode
-        from training.trainers.models import load_causal_model, merged_adapter, stop_ids
+        from training.trainers.models import load_causal_model, merged_adapter
 
-        self.model = load_causal_model(model, tokenizer, dtype=hardware.sampling_dtype())
+        loaded = load_causal_model(model, tokenizer, dtype=hardware.sampling_dtype())
         if adapter is not None:
-            self.model = merged_adapter(self.model, adapter)
-        self.model.to(hardware.device()).eval()
+            loaded = merged_adapter(loaded, adapter)
+        self._use(loaded.to(hardware.device()).eval(), tokenizer, stop=stop, stop_text=stop_text, tell=tell)
+
+    @classmethod
+    def of(
+        cls,
+        loaded: Any,
+        tokenizer: Any,
+        *,
+        stop: StopFlag,
+        stop_text: str | None,
+        tell: Callable[[str], None],
+    ) -> TransformersSampler:
+        """One that draws from a model that is loaded already, with the weights it has at the time."""
+        sampler = cls.__new__(cls)
+        sampler._use(loaded, tokenizer, stop=stop, stop_text=stop_text, tell=tell)
+        return sampler
+
+    def _use(
+        self, loaded: Any, tokenizer: Any, *, stop: StopFlag, stop_text: str | None, tell: Callable[[str], None]
+    ) -> None:
+        from training.trainers.decoding import decode, decode_by_generate, why_not_decode
+        from training.trainers.models import stop_ids
+
+        self.model = loaded
         self.stop_ids = stop_ids(tokenizer, self.model.generation_config)
         self.pad_id = tokenizer.pad_token_id
         self.stop = stop

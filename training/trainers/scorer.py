@@ -114,7 +114,7 @@ def shared_scores(
     """
     layout = shared_prompt.lay_out(prompts, completions)
     hidden = shared_prompt.read(model, layout)
-    return list(_scores(model, hidden[layout.lasts]).split(layout.sizes))
+    return list(head_scores(model, hidden[layout.lasts]).split(layout.sizes))
 
 
 def plain_scores(
@@ -130,10 +130,10 @@ def plain_scores(
     hidden = trunk(
         input_ids=pad_right(whole, value=pad_id).to(device), attention_mask=mask, use_cache=False
     ).last_hidden_state
-    return _scores(model, hidden[torch.arange(len(whole), device=device), mask.sum(dim=1) - 1])
+    return head_scores(model, hidden[torch.arange(len(whole), device=device), mask.sum(dim=1) - 1])
 
 
-def _scores(model: Any, hidden: torch.Tensor) -> torch.Tensor:
+def head_scores(model: Any, hidden: torch.Tensor) -> torch.Tensor:
     """Scores of shape (rows,), by the head's float32 weights whatever the trunk computes in.
 
     A score in bfloat16 has 8 bits: completions of scores 2.00 and 2.01 would tie.

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from training.trainers import hardware, parallel
 from training.trainers.adapters import inner_model
-from training.trainers.config import TrainingConfig
+from training.trainers.config import OptimizingConfig
 from training.trainers.program import TrainerError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class _Division:
     empty: Any
 
 
-def place(model: Any, config: TrainingConfig) -> Any:
+def place(model: Any, config: OptimizingConfig) -> Any:
     """The model on this process's device: whole, or this process's part of it where the recipe divides it.
 
     Every process has loaded the same model. Raises TrainerError where it has no layers to divide it by.

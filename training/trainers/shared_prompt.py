@@ -13,7 +13,8 @@ It is exact for causal attention over the whole past; `why_not_shared` names the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -106,6 +107,17 @@ def use_shared_attention(model: Any) -> None:
 def use_attention(model: Any, name: str) -> None:
     """Give the model back the attention of this name, which `attention_of` told before."""
     trunk_of(model).config._attn_implementation = name
+
+
+@contextlib.contextmanager
+def with_attention(model: Any, name: str) -> Iterator[None]:
+    """Within it the model attends in this way; then in its own again."""
+    own = attention_of(model)
+    use_attention(model, name)
+    try:
+        yield
+    finally:
+        use_attention(model, own)
 
 
 def attention_of(model: Any) -> str:

@@ -21,7 +21,11 @@ TOPICS = ["the river", "an egg", "paris", "a kind letter", "three fruits", "the 
 
 
 def _environment() -> dict[str, str]:
-    keep = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "CUDA_VISIBLE_DEVICES")}
+    keep = {
+        k: v
+        for k, v in os.environ.items()
+        if k in ("PATH", "HOME", "LANG", "CUDA_VISIBLE_DEVICES", "HONE_REWARD_FUNCTIONS")
+    }
     return keep | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 

@@ -239,7 +239,7 @@ def test_categories_weigh_what_the_field_says(tiny: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("coding", "'coding' is not of the form category=number"),
+        ("coding", "'coding' is not of the form name=number"),
         ("=2", "'=2' is not of the form"),
         ("coding=two", "'two' is no number"),
         ("coding=-1", "the weight of coding is not from 0 to 1000"),

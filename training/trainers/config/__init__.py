@@ -11,9 +11,10 @@ import math
 from collections.abc import Mapping
 from typing import Any, get_type_hints
 
-from training.trainers.config.common import StageConfig, TrainingConfig
+from training.trainers.config.common import OptimizingConfig, StageConfig, TrainingConfig
 from training.trainers.config.drawing import EvaluateConfig, SampleConfig
 from training.trainers.config.fields import ConfigError, FieldSpec, FieldType
+from training.trainers.config.ppo import PpoConfig
 from training.trainers.config.preferences import WITH_REFERENCE, DpoConfig, RewardConfig
 from training.trainers.config.pretrain import PretrainConfig
 from training.trainers.config.sft import BestOfNConfig, SftConfig
@@ -26,6 +27,8 @@ __all__ = [
     "DpoConfig",
     "EvaluateConfig",
     "FieldSpec",
+    "OptimizingConfig",
+    "PpoConfig",
     "PretrainConfig",
     "RewardConfig",
     "SampleConfig",
@@ -42,6 +45,7 @@ STAGES: dict[str, type[StageConfig]] = {
     "sft": SftConfig,
     "reward": RewardConfig,
     "dpo": DpoConfig,
+    "ppo": PpoConfig,
     "sample": SampleConfig,
     "evaluate": EvaluateConfig,
     "best_of_n": BestOfNConfig,

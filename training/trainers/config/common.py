@@ -30,7 +30,7 @@ class StageConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingConfig(StageConfig):
+class OptimizingConfig(StageConfig):
     """What every stage that changes weights has."""
 
     method: str = option(
@@ -46,14 +46,6 @@ class TrainingConfig(StageConfig):
         maximum=1.0,
     )
     epochs: float = option(2.0, "How many times the run passes over the training rows.", minimum=0.01, maximum=1000.0)
-    max_steps: int = option(
-        0,
-        "Trains exactly this many optimizer steps, whatever the epochs say; 0 leaves it to the epochs.",
-        minimum=0,
-        maximum=10_000_000,
-        unit="steps",
-        expert=True,
-    )
     batch_size: int = option(8, "How many rows go into one optimizer step.", minimum=1, maximum=65_536, unit="rows")
     micro_batch_size: int = option(
         4,
@@ -162,22 +154,6 @@ class TrainingConfig(StageConfig):
         expert=True,
         label="Average of weights, decay",
     )
-    eval_steps: int = option(
-        0,
-        "Looks at the held-out rows every so many steps; 0 does so before the first and after the last step only.",
-        minimum=0,
-        maximum=1_000_000,
-        unit="steps",
-        expert=True,
-    )
-    patience: int = option(
-        0,
-        "Stops when the held-out loss has not fallen for so many looks, and keeps the best weights; 0 never does.",
-        minimum=0,
-        maximum=1000,
-        unit="looks",
-        expert=True,
-    )
     processes: int = option(
         1,
         "How many processes share each batch, one a GPU; the result is that of one process.",
@@ -203,12 +179,8 @@ class TrainingConfig(StageConfig):
 
     def faults(self) -> dict[str, str]:
         """As StageConfig's."""
-        found = {}
-        if self.patience and not self.eval_steps:
-            found["patience"] = "patience counts looks at the held-out rows, so eval_steps must be at least 1."
-        if sentence := self._sharding_fault():
-            found["sharding"] = sentence
-        return found
+        sentence = self._sharding_fault()
+        return {"sharding": sentence} if sentence else {}
 
     def _sharding_fault(self) -> str | None:
         if self.sharding == "none":
@@ -235,3 +207,40 @@ class TrainingConfig(StageConfig):
     def accumulation(self) -> int:
         """Micro batches in one optimizer step."""
         return self.batch_size // self.micro
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig(OptimizingConfig):
+    """What every stage has that passes over rows of data, some of which may be held out."""
+
+    max_steps: int = option(
+        0,
+        "Trains exactly this many optimizer steps, whatever the epochs say; 0 leaves it to the epochs.",
+        minimum=0,
+        maximum=10_000_000,
+        unit="steps",
+        expert=True,
+    )
+    eval_steps: int = option(
+        0,
+        "Looks at the held-out rows every so many steps; 0 does so before the first and after the last step only.",
+        minimum=0,
+        maximum=1_000_000,
+        unit="steps",
+        expert=True,
+    )
+    patience: int = option(
+        0,
+        "Stops when the held-out loss has not fallen for so many looks, and keeps the best weights; 0 never does.",
+        minimum=0,
+        maximum=1000,
+        unit="looks",
+        expert=True,
+    )
+
+    def faults(self) -> dict[str, str]:
+        """As StageConfig's."""
+        found = super().faults()
+        if self.patience and not self.eval_steps:
+            found["patience"] = "patience counts looks at the held-out rows, so eval_steps must be at least 1."
+        return found

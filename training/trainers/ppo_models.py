@@ -1,0 +1,274 @@
+"""The four models of PPO, and what each reads of answers: two are trained, and the others are what those began as.
+
+| model | begins as | with `full` | with `lora` |
+| --- | --- | --- | --- |
+| policy | the SFT model | all of its weights | an adapter on it |
+| reference | the SFT model | a second copy, none at beta 0 | the policy with its adapter off |
+| critic | the reward model | all of its weights | an adapter on it, and a head of its own |
+| reward | the reward model | a second copy | the critic with its adapter off |
+
+So an adapter run holds two models in place of four. The critic's head is the reward's at first (Huang et al. 2024, N+
+section 3.2; Ouyang et al. 2022, appendix C.4). Dropout is off in all of them: log-probabilities before and after a
+step differ by the step alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from training.records import Message, RankingRow
+from training.trainers import hardware, models, rankings, shared_prompt
+from training.trainers.adapters import inner_model
+from training.trainers.chat import encode_prompt
+from training.trainers.config import PpoConfig
+from training.trainers.logps import (
+    adapter_off,
+    plain_logits,
+    plain_token_log_probs,
+    shared_token_log_probs,
+    token_entropies,
+    token_log_probs,
+)
+from training.trainers.padding import length_mask, pad_right
+from training.trainers.program import Job
+from training.trainers.scorer import Scorer, head_scores, load_reward_model, make_scorer
+
+if TYPE_CHECKING:
+    import torch
+
+# What the ways of reading are tried on.
+_PROBE: list[Message] = [{"role": "user", "content": "Name a river."}]
+_PROBE_RANKING = RankingRow(
+    id="", prompt_id="", prompt=_PROBE, completions=["The Rhine.", "No."], ranks=[0, 1], unacceptable=[False] * 2
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """A prompt as ids, and the ids of the answers that were drawn to it (the end token last where one was drawn)."""
+
+    prompt: list[int]
+    completions: list[list[int]]
+
+    @property
+    def lengths(self) -> list[int]:
+        return [len(ids) for ids in self.completions]
+
+
+class PolicyReader:
+    """Log-probabilities of answers' tokens at the temperature that they are drawn with.
+
+    By the shared prompt where the model allows it; in training's number format, or in float32 where it is `exact`.
+    """
+
+    def __init__(self, model: Any, *, pad_id: int, temperature: float, shared: bool, exact: bool = False) -> None:
+        self.model, self.pad_id, self.temperature = model, pad_id, temperature
+        self.shared, self.exact = shared, exact
+
+    def log_probs(self, group: Sequence[Answers]) -> torch.Tensor:
+        """Of all tokens of all answers behind one another, (T,), in float32."""
+        import torch
+
+        with contextlib.nullcontext() if self.exact else hardware.autocast():
+            if self.shared:
+                return shared_token_log_probs(
+                    self.model,
+                    [one.prompt for one in group],
+                    [one.completions for one in group],
+                    temperature=self.temperature,
+                )
+            return torch.cat(
+                [
+                    plain_token_log_probs(
+                        self.model, one.prompt, one.completions, pad_id=self.pad_id, temperature=self.temperature
+                    )
+                    for one in group
+                ]
+            )
+
+    def measured(self, group: Sequence[Answers]) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same without gradients, and the entropy over the vocabulary before each token (nats), (T,) each."""
+        import torch
+
+        with torch.no_grad(), contextlib.nullcontext() if self.exact else hardware.autocast():
+            if not self.shared:
+                found = [plain_logits(self.model, one.prompt, one.completions, pad_id=self.pad_id) for one in group]
+                logs = torch.cat([(logits / self.temperature).log_softmax(-1) for logits, _ in found])
+                picked = logs.gather(1, torch.cat([targets for _, targets in found])[:, None]).squeeze(1)
+                # A token of probability 0 adds nothing, but 0 times -inf is no number.
+                return picked, -(logs.exp() * logs.clamp(min=torch.finfo(logs.dtype).min)).sum(-1)
+            layout = shared_prompt.lay_out([one.prompt for one in group], [one.completions for one in group])
+            hidden = shared_prompt.read(self.model, layout)[layout.before]
+            targets = torch.tensor(
+                [token for one in group for ids in one.completions for token in ids], device=hidden.device
+            )
+            head = inner_model(self.model).get_output_embeddings()
+            return (
+                token_log_probs(hidden, head, targets, temperature=self.temperature)[0],
+                token_entropies(hidden, head, temperature=self.temperature),
+            )
+
+
+class ValueReader:
+    """What the critic expects of the rest of an answer, before each of its tokens; read as the policy is."""
+
+    def __init__(self, model: Any, *, pad_id: int, shared: bool, exact: bool = False) -> None:
+        self.model, self.pad_id, self.shared, self.exact = model, pad_id, shared, exact
+
+    def values(self, group: Sequence[Answers]) -> torch.Tensor:
+        """Before each token of all answers behind one another, (T,), in float32."""
+        import torch
+
+        with contextlib.nullcontext() if self.exact else hardware.autocast():
+            if self.shared:
+                layout = shared_prompt.lay_out([one.prompt for one in group], [one.completions for one in group])
+                return head_scores(self.model, shared_prompt.read(self.model, layout)[layout.before])
+            return torch.cat([self._plain(one) for one in group])
+
+    def _plain(self, one: Answers) -> torch.Tensor:
+        trunk = shared_prompt.trunk_of(self.model)
+        device = next(trunk.parameters()).device
+        whole = [[*one.prompt, *ids] for ids in one.completions]
+        mask = length_mask(whole).to(device)
+        hidden = trunk(
+            input_ids=pad_right(whole, value=self.pad_id).to(device), attention_mask=mask, use_cache=False
+        ).last_hidden_state[:, len(one.prompt) - 1 : -1]
+        return head_scores(self.model, hidden[mask[:, len(one.prompt) :].bool()])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Models:
+    """The four, on this process's device, with the readers of those that are trained.
+
+    `parameters` are the trained ones by `policy.<name>` and `critic.<name>`; `first` reads a copy of the policy as it
+    began, where there is one. `attention` is the policy's and the critic's own, which draws and is saved.
+    """
+
+    policy: PolicyReader
+    critic: ValueReader
+    reward: Scorer
+    tokenizer: Any
+    reward_tokenizer: Any
+    stop_text: str | None
+    parameters: dict[str, Any]
+    attention: str
+    first: PolicyReader | None
+
+    @contextlib.contextmanager
+    def reference(self) -> Iterator[PolicyReader]:
+        """Within it the reader of what the policy began as."""
+        if self.first is not None:
+            yield self.first
+            return
+        with adapter_off(self.policy.model):
+            yield self.policy
+
+    @contextlib.contextmanager
+    def judging(self) -> Iterator[Scorer]:
+        """Within it the reward model is as it was given."""
+        with contextlib.nullcontext() if self.reward.model is not self.critic.model else adapter_off(self.critic.model):
+            yield self.reward
+
+
+def load(job: Job, *, reward_model: str) -> Models:
+    """All four. A reward model of another vocabulary judges text alone: the critic then begins as the policy does.
+
+    Raises TrainerError where a model has no head to score or no token to end with.
+    """
+    config: PpoConfig = job.config
+    job.events.status("Loading the policy.")
+    tokenizer, stop_text = models.load_tokenizer_and_stop(job.model)
+    pad_id = tokenizer.pad_token_id
+    policy = models.load_causal_model(job.model, tokenizer, dtype=hardware.training_dtype())
+    job.events.status("Loading the reward model.")
+    reward_tokenizer = models.load_tokenizer(reward_model)
+    reward = load_reward_model(reward_model, reward_tokenizer, seed=config.seed)
+    if reward_tokenizer.get_vocab() == tokenizer.get_vocab():
+        critic = reward
+    else:
+        job.events.status(
+            "The reward model has another vocabulary: it judges the answers' text, and the critic begins as the policy."
+        )
+        critic = load_reward_model(job.model, tokenizer, seed=config.seed)
+    reference = None
+    if config.trains_adapter:
+        policy = models.with_lora(policy, config=config, task="CAUSAL_LM")
+        critic = models.with_lora(critic, config=config, task="SEQ_CLS", also_train=["score"])
+        if reward_tokenizer.get_vocab() == tokenizer.get_vocab():
+            reward = critic
+    else:
+        if config.beta > 0:
+            reference = copy.deepcopy(policy)
+        if critic is reward:
+            critic = copy.deepcopy(reward)
+    for model in (policy, critic, reward, reference):
+        if model is not None:
+            model.to(hardware.device())
+            without_dropout(model)
+    for model in (reward, reference):
+        if model is not None and model is not critic:
+            model.requires_grad_(False).eval()
+    for model in (policy, critic):
+        models.save_memory(model, config, by_itself=False)
+    probe = Answers(prompt=encode_prompt(tokenizer, _PROBE), completions=[[5, 6, 7, 8], [9, 10]])
+
+    def policy_reader(model: Any, shared: bool, exact: bool = False) -> PolicyReader:
+        return PolicyReader(model, pad_id=pad_id, temperature=config.temperature, shared=shared, exact=exact)
+
+    def value_reader(shared: bool, exact: bool = False) -> ValueReader:
+        return ValueReader(critic, pad_id=pad_id, shared=shared, exact=exact)
+
+    attention = shared_prompt.attention_of(policy)
+    shares = _shares(
+        policy, lambda shared: policy_reader(policy, shared, exact=True).log_probs([probe]).tolist(), job=job
+    )
+    critic_shares = _shares(critic, lambda shared: value_reader(shared, exact=True).values([probe]).tolist(), job=job)
+    if reference is not None and shares:
+        shared_prompt.use_shared_attention(reference)
+    reward_pad = reward_tokenizer.pad_token_id
+    if reward is critic:
+        judge = Scorer(reward, pad_id=reward_pad, shared=critic_shares)
+    else:
+        [first] = rankings.encode(reward_tokenizer, [_PROBE_RANKING], max_length=config.max_length)
+        judge = make_scorer(reward, pad_id=reward_pad, first=first, job=job)
+    return Models(
+        policy=policy_reader(policy, shares),
+        critic=value_reader(critic_shares),
+        reward=judge,
+        tokenizer=tokenizer,
+        reward_tokenizer=reward_tokenizer,
+        stop_text=stop_text,
+        parameters={
+            f"{kind}.{name}": parameter
+            for kind, model in (("policy", policy), ("critic", critic))
+            for name, parameter in model.named_parameters()
+            if parameter.requires_grad
+        },
+        attention=attention,
+        first=None if reference is None else policy_reader(reference, shares),
+    )
+
+
+def _shares(model: Any, numbers: Callable[[bool], list[float]], *, job: Job) -> bool:
+    """Whether the model reads a prompt once for all of its answers, tried with these numbers by either way."""
+    import torch
+
+    with torch.no_grad():
+        return shared_prompt.is_exact(
+            model, plain=lambda: numbers(False), shared=lambda: numbers(True), tell=job.events.status
+        )
+
+
+def without_dropout(model: Any) -> None:
+    """Takes every dropout out of a model: layers of it, and the rates that attention reads from the config."""
+    import torch
+
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        if isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = 0.0
