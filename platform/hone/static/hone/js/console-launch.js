@@ -7,7 +7,10 @@ form.addEventListener("click", (event) => {
   for (const section of form.querySelectorAll("[data-stage]")) {
     if (section.querySelector(".launch-switch input").checked) continue;
     for (const input of section.querySelectorAll("input, select")) {
-      if (!input.validity.valid) input.value = input.defaultValue;
+      if (input.validity.valid) continue;
+      input.value = input.defaultValue;
+      // A default may be empty where one must choose, as corpora are on a site without any.
+      input.required = false;
     }
   }
 });
