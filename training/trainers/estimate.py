@@ -7,8 +7,9 @@ The rules, for a decoder with N parameters, of which T are trained, over D token
   Touvron et al. 2023); a head tied to the embedding counts once. It is exact for such models.
 - arithmetic (Kaplan et al. 2020, section 2.1): a forward pass is 2 N D operations, a backward pass twice that, so
   training is 6 N D. LoRA needs no gradients of the frozen weights: 2 N D forward, 2 N D for the gradients of the
-  activations, 2 T D for its own weights. DPO adds 2 N D, once, for the reference. Sampling is 2 N D. Attention scores
-  are left out, as they are small below a few thousand tokens.
+  activations, 2 T D for its own weights. DPO adds 2 N D, once, for the reference. Sampling is 2 N D. PPO samples, reads
+  with its four models, and trains two of them. Attention scores are left out, as they are small below a few thousand
+  tokens.
 - memory, of each process: weights 4 N bytes (sampling on CUDA 2 N; with QLoRA 0.516 for each weight under the adapter,
   Dettmers et al. 2023, section 3), gradients 4 T, AdamW's two moments 8 T, activations about
   (34 d + 5 h L) L per layer and sequence in 16-bit units (Korthikanti et al. 2023, equation 1), twice that in
@@ -30,6 +31,8 @@ from training.trainers.config import (
     BestOfNConfig,
     DpoConfig,
     EvaluateConfig,
+    OptimizingConfig,
+    PpoConfig,
     PretrainConfig,
     SampleConfig,
     TrainingConfig,
@@ -95,6 +98,8 @@ def estimate(
             # Each model reads its own draws, the reference the policy's too, and the judge all of them.
             reads=2 * models - 1 + models * judges,
         )
+    if isinstance(config, PpoConfig):
+        return _reinforcing(config, model_config, stats, device=device)
     if isinstance(config, BestOfNConfig):
         draws = _drawing(
             config, model_config, stats, device=device, n=config.n, at_once=config.sample_batch_size, reads=1
@@ -192,6 +197,45 @@ def _training(
     )
 
 
+def _reinforcing(
+    config: PpoConfig, model_config: Mapping[str, Any], stats: Mapping[str, int], *, device: Device
+) -> Estimate:
+    """PPO, whose reward model is taken to be as large as the policy: draws, reads of four models, passes of two."""
+    count = parameters(model_config)
+    rows = stats.get("rows", 0)
+    rate = _RATES[device]
+    prompt = stats.get("tokens", 0) / rows if rows else 0.0
+    tokens = round(config.updates * config.rollout_prompts * (prompt + config.answers_each * config.max_new_tokens))
+    trained = lora_parameters(model_config, config.lora_r) if config.trains_adapter else count
+    drawn = 2.0 * count * tokens
+    reads = 2.0 * count * tokens * (4 if config.beta else 3)
+    passes = config.epochs * 2 * tokens * (6.0 * count if config.method == "full" else 4.0 * count + 2.0 * trained)
+    whole = 2 if config.trains_adapter else 3 + bool(config.beta)
+    memory = {
+        "weights": 4 * count * whole,
+        "gradients": 4 * 2 * trained,
+        "optimizer": 8 * 2 * trained,
+        "activations": _activations(
+            "ppo",
+            config,
+            model_config,
+            sequences=config.micro * config.answers_each,
+            length=round(prompt) + config.max_new_tokens,
+            device=device,
+        ),
+        "reference": 0,
+    }
+    seconds = 2 * rate["start"] + drawn / rate["sample"] + (reads + passes) / rate["train"]
+    return Estimate(
+        parameters=count,
+        trained_parameters=2 * trained,
+        tokens=tokens,
+        flops=drawn + reads + passes,
+        memory_bytes=memory,
+        seconds=seconds if rows else None,
+    )
+
+
 def parameters(model_config: Mapping[str, Any]) -> int:
     """The number of parameters of a Llama-like language model, a tied head counted once.
 
@@ -261,6 +305,27 @@ def _training_memory(
     length: int,
     device: str,
 ) -> dict[str, int]:
+    parts = 1 if config.sharding == "none" else config.processes
+    return {
+        "weights": _weights_memory(config, model_config, count),
+        "gradients": 4 * trained // parts,
+        "optimizer": 8 * trained // parts,
+        "activations": _activations(stage, config, model_config, sequences=sequences, length=length, device=device),
+        # Its log-probabilities are computed before the first step, by the policy itself: one number a completion.
+        "reference": 0,
+    }
+
+
+def _activations(
+    stage: str,
+    config: OptimizingConfig,
+    model_config: Mapping[str, Any],
+    *,
+    sequences: int,
+    length: int,
+    device: str,
+) -> int:
+    """Bytes that a pass keeps for its way back, and its logits."""
     width, layers = model_config["hidden_size"], model_config["num_hidden_layers"]
     heads = model_config["num_attention_heads"]
     in_float32 = config.precision == "float32" or (config.precision == "auto" and device == "cpu")
@@ -268,22 +333,14 @@ def _training_memory(
     per_layer = sequences * length * (34 * width + 5 * heads * length) * element / 2
     # Checkpointing keeps each layer's input and computes one layer at a time; by itself only what makes logits of whole
     # sequences does so, on CUDA.
-    by_itself = device == "cuda" and stage not in ("reward", "dpo")
+    by_itself = device == "cuda" and stage not in ("reward", "dpo", "ppo")
     checkpointed = {"on": True, "off": False, "auto": by_itself}[config.gradient_checkpointing]
     kept = per_layer + sequences * length * width * layers * element if checkpointed else per_layer * layers
     logits = 0 if stage == "reward" else sequences * length * model_config["vocab_size"] * 4
-    if stage == "dpo":
+    if stage in ("dpo", "ppo"):
         # One block of positions at a time (`logps.POSITIONS_AT_ONCE`).
         logits = min(logits, 512 * model_config["vocab_size"] * 4)
-    parts = 1 if config.sharding == "none" else config.processes
-    return {
-        "weights": _weights_memory(config, model_config, count),
-        "gradients": 4 * trained // parts,
-        "optimizer": 8 * trained // parts,
-        "activations": round(kept + logits),
-        # Its log-probabilities are computed before the first step, by the policy itself: one number a completion.
-        "reference": 0,
-    }
+    return round(kept + logits)
 
 
 def _weights_memory(config: TrainingConfig, model_config: Mapping[str, Any], count: int) -> int:

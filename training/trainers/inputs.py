@@ -21,6 +21,7 @@ REFERENCE = "reference"
 REWARD_MODEL = "reward_model"
 FEW_SHOT = "few_shot"
 ADAPTER = "adapter"
+PRETRAINING = "pretraining"
 ENDPOINT = "endpoint"
 ENDPOINT_MODEL = "endpoint_model"
 
@@ -40,6 +41,8 @@ KNOWN: Mapping[str, Mapping[str, str]] = {
     },
     "ppo": {
         REWARD_MODEL: "the folder of the reward model that judges the answers, and that the critic begins as",
+        DEMONSTRATIONS: "Parquet of the demonstrations of SFT, whose prompts are to be others than these",
+        PRETRAINING: "a list of sources as the stage pretrain reads it, whose loss is mixed in by ptx_coefficient",
     },
     "best_of_n": {REWARD_MODEL: "the folder of the reward model that scores the completions"},
 }

@@ -7,9 +7,9 @@
 | critic | the reward model | all of its weights | an adapter on it, and a head of its own |
 | reward | the reward model | a second copy | the critic with its adapter off |
 
-So an adapter run holds two models in place of four. The critic's head is the reward's at first (Huang et al. 2024, N+
-section 3.2; Ouyang et al. 2022, appendix C.4). Dropout is off in all of them: log-probabilities before and after a
-step differ by the step alone.
+So an adapter run holds two models in place of four, and one where the reward model is itself an adapter on the SFT
+model (`ppo_trunk.py`). The critic's head is the reward's at first (Huang et al. 2024, N+ section 3.2; Ouyang et al.
+2022, appendix C.4). Dropout is off in all of them: log-probabilities before and after a step differ by the step alone.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ import contextlib
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.records import Message, RankingRow
-from training.trainers import hardware, models, rankings, shared_prompt
+from training.trainers import hardware, models, ppo_trunk, rankings, shared_prompt
 from training.trainers.adapters import inner_model
 from training.trainers.chat import encode_prompt
 from training.trainers.config import PpoConfig
@@ -34,6 +35,7 @@ from training.trainers.logps import (
     token_log_probs,
 )
 from training.trainers.padding import length_mask, pad_right
+from training.trainers.ppo_trunk import CRITIC, JUDGE, POLICY, RewardAdapter, Trunk
 from training.trainers.program import Job
 from training.trainers.scorer import Scorer, head_scores, load_reward_model, make_scorer
 
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
 
 # What the ways of reading are tried on.
 _PROBE: list[Message] = [{"role": "user", "content": "Name a river."}]
-_PROBE_RANKING = RankingRow(
+PROBE_RANKING = RankingRow(
     id="", prompt_id="", prompt=_PROBE, completions=["The Rhine.", "No."], ranks=[0, 1], unacceptable=[False] * 2
 )
 
@@ -69,26 +71,29 @@ class PolicyReader:
         self.model, self.pad_id, self.temperature = model, pad_id, temperature
         self.shared, self.exact = shared, exact
 
-    def log_probs(self, group: Sequence[Answers]) -> torch.Tensor:
-        """Of all tokens of all answers behind one another, (T,), in float32."""
+    def log_probs(self, group: Sequence[Answers], *, temperature: float = 0.0) -> torch.Tensor:
+        """Of all tokens of all answers behind one another, (T,), in float32; at its own temperature or a given one."""
         import torch
 
+        own = temperature or self.temperature
         with contextlib.nullcontext() if self.exact else hardware.autocast():
             if self.shared:
                 return shared_token_log_probs(
-                    self.model,
-                    [one.prompt for one in group],
-                    [one.completions for one in group],
-                    temperature=self.temperature,
+                    self.model, [one.prompt for one in group], [one.completions for one in group], temperature=own
                 )
             return torch.cat(
                 [
-                    plain_token_log_probs(
-                        self.model, one.prompt, one.completions, pad_id=self.pad_id, temperature=self.temperature
-                    )
+                    plain_token_log_probs(self.model, one.prompt, one.completions, pad_id=self.pad_id, temperature=own)
                     for one in group
                 ]
             )
+
+    def going_on(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Log-probabilities of each token of some rows of text after those before it, (T,); the first has none.
+
+        So a row is an answer to its own first token.
+        """
+        return self.log_probs([Answers(prompt=[*row[:1]], completions=[[*row[1:]]]) for row in rows], temperature=1.0)
 
     def measured(self, group: Sequence[Answers]) -> tuple[torch.Tensor, torch.Tensor]:
         """The same without gradients, and the entropy over the vocabulary before each token (nats), (T,) each."""
@@ -145,7 +150,8 @@ class Models:
     """The four, on this process's device, with the readers of those that are trained.
 
     `parameters` are the trained ones by `policy.<name>` and `critic.<name>`; `first` reads a copy of the policy as it
-    began, where there is one. `attention` is the policy's and the critic's own, which draws and is saved.
+    began, where there is one; `trunk` holds all of them where one does. `attention` is the policy's and the critic's
+    own, which draws and is saved.
     """
 
     policy: PolicyReader
@@ -154,9 +160,16 @@ class Models:
     tokenizer: Any
     reward_tokenizer: Any
     stop_text: str | None
+    start: str
     parameters: dict[str, Any]
     attention: str
-    first: PolicyReader | None
+    first: PolicyReader | None = None
+    trunk: Trunk | None = None
+
+    def use(self, kind: str) -> None:
+        """Makes ready the `policy` or the `critic`: over one trunk only one of them can be read at a time."""
+        if self.trunk is not None:
+            self.trunk.use(_ADAPTERS[kind])
 
     @contextlib.contextmanager
     def reference(self) -> Iterator[PolicyReader]:
@@ -170,24 +183,58 @@ class Models:
     @contextlib.contextmanager
     def judging(self) -> Iterator[Scorer]:
         """Within it the reward model is as it was given."""
-        with contextlib.nullcontext() if self.reward.model is not self.critic.model else adapter_off(self.critic.model):
+        if self.trunk is not None:
+            self.trunk.use(JUDGE)
             yield self.reward
+        elif self.reward.model is self.critic.model:
+            with adapter_off(self.critic.model):
+                yield self.reward
+        else:
+            yield self.reward
+
+    def save_critic(self, path: Path) -> None:
+        """The critic as a reward model's folder; over a trunk the policy can be saved after it."""
+        if self.trunk is not None:
+            self.trunk.save_critic(path, start=self.start, tokenizer=self.tokenizer, seed=0)
+            return
+        shared_prompt.use_attention(self.critic.model, self.attention)
+        models.save_model(path, model=self.critic.model, tokenizer=self.tokenizer)
+
+    def save_policy(self, path: Path) -> None:
+        """The policy's folder, which ends the use of all of them."""
+        model = self.policy.model if self.trunk is None else self.trunk.policy_alone()
+        shared_prompt.use_attention(model, self.attention)
+        models.save_model(path, model=model, tokenizer=self.tokenizer)
+
+
+_ADAPTERS = {"policy": POLICY, "critic": CRITIC}
 
 
 def load(job: Job, *, reward_model: str) -> Models:
-    """All four. A reward model of another vocabulary judges text alone: the critic then begins as the policy does.
+    """All four, over one trunk where the reward model is an adapter on the model that the policy starts from.
 
-    Raises TrainerError where a model has no head to score or no token to end with.
+    A reward model of another vocabulary judges text alone: the critic then begins as the policy does. Raises
+    TrainerError where a model has no head to score or no token to end with.
     """
     config: PpoConfig = job.config
     job.events.status("Loading the policy.")
     tokenizer, stop_text = models.load_tokenizer_and_stop(job.model)
-    pad_id = tokenizer.pad_token_id
     policy = models.load_causal_model(job.model, tokenizer, dtype=hardware.training_dtype())
     job.events.status("Loading the reward model.")
     reward_tokenizer = models.load_tokenizer(reward_model)
+    same_words = reward_tokenizer.get_vocab() == tokenizer.get_vocab()
+    common = {
+        "tokenizer": tokenizer,
+        "reward_tokenizer": reward_tokenizer,
+        "stop_text": stop_text,
+        "start": job.model,
+        "attention": shared_prompt.attention_of(policy),
+    }
+    adapter = ppo_trunk.adapter_of(reward_model, job.model) if config.trains_adapter and same_words else None
+    if adapter is not None:
+        return _over_one_trunk(job, policy, adapter, common)
     reward = load_reward_model(reward_model, reward_tokenizer, seed=config.seed)
-    if reward_tokenizer.get_vocab() == tokenizer.get_vocab():
+    if same_words:
         critic = reward
     else:
         job.events.status(
@@ -198,7 +245,7 @@ def load(job: Job, *, reward_model: str) -> Models:
     if config.trains_adapter:
         policy = models.with_lora(policy, config=config, task="CAUSAL_LM")
         critic = models.with_lora(critic, config=config, task="SEQ_CLS", also_train=["score"])
-        if reward_tokenizer.get_vocab() == tokenizer.get_vocab():
+        if same_words:
             reward = critic
     else:
         if config.beta > 0:
@@ -214,43 +261,82 @@ def load(job: Job, *, reward_model: str) -> Models:
             model.requires_grad_(False).eval()
     for model in (policy, critic):
         models.save_memory(model, config, by_itself=False)
-    probe = Answers(prompt=encode_prompt(tokenizer, _PROBE), completions=[[5, 6, 7, 8], [9, 10]])
-
-    def policy_reader(model: Any, shared: bool, exact: bool = False) -> PolicyReader:
-        return PolicyReader(model, pad_id=pad_id, temperature=config.temperature, shared=shared, exact=exact)
-
-    def value_reader(shared: bool, exact: bool = False) -> ValueReader:
-        return ValueReader(critic, pad_id=pad_id, shared=shared, exact=exact)
-
-    attention = shared_prompt.attention_of(policy)
-    shares = _shares(
-        policy, lambda shared: policy_reader(policy, shared, exact=True).log_probs([probe]).tolist(), job=job
-    )
-    critic_shares = _shares(critic, lambda shared: value_reader(shared, exact=True).values([probe]).tolist(), job=job)
-    if reference is not None and shares:
+    read, pad_id = _readers(job, tokenizer, policy)
+    if reference is not None and read.shared:
         shared_prompt.use_shared_attention(reference)
+    values = _value_reader(job, tokenizer, critic)
     reward_pad = reward_tokenizer.pad_token_id
     if reward is critic:
-        judge = Scorer(reward, pad_id=reward_pad, shared=critic_shares)
+        judge = Scorer(reward, pad_id=reward_pad, shared=values.shared)
     else:
-        [first] = rankings.encode(reward_tokenizer, [_PROBE_RANKING], max_length=config.max_length)
+        [first] = rankings.encode(reward_tokenizer, [PROBE_RANKING], max_length=config.max_length)
         judge = make_scorer(reward, pad_id=reward_pad, first=first, job=job)
     return Models(
-        policy=policy_reader(policy, shares),
-        critic=value_reader(critic_shares),
+        policy=read,
+        critic=values,
         reward=judge,
-        tokenizer=tokenizer,
-        reward_tokenizer=reward_tokenizer,
-        stop_text=stop_text,
         parameters={
             f"{kind}.{name}": parameter
             for kind, model in (("policy", policy), ("critic", critic))
             for name, parameter in model.named_parameters()
             if parameter.requires_grad
         },
-        attention=attention,
-        first=None if reference is None else policy_reader(reference, shares),
+        first=None
+        if reference is None
+        else PolicyReader(reference, pad_id=pad_id, temperature=config.temperature, shared=read.shared),
+        **common,
     )
+
+
+def _over_one_trunk(job: Job, policy: Any, adapter: RewardAdapter, common: dict[str, Any]) -> Models:
+    job.events.status("The reward model is an adapter on the policy's own start: one trunk serves all four models.")
+    config: PpoConfig = job.config
+    trunk = Trunk(policy, adapter, config=config)
+    trunk.to(hardware.device())
+    without_dropout(trunk.policy)
+    models.save_memory(trunk.policy, config, by_itself=False)
+    read, pad_id = _readers(job, common["tokenizer"], trunk.policy)
+    trunk.use(CRITIC)
+    values = _value_reader(job, common["tokenizer"], trunk.headed(CRITIC))
+    trunk.use(POLICY)
+    return Models(
+        policy=read,
+        critic=values,
+        reward=Scorer(trunk.headed(JUDGE), pad_id=pad_id, shared=values.shared),
+        parameters={
+            f"{kind}.{name}": parameter
+            for kind, adapter_name in _ADAPTERS.items()
+            for name, parameter in trunk.parameters(adapter_name)
+        },
+        trunk=trunk,
+        **common,
+    )
+
+
+def _probe(tokenizer: Any) -> Answers:
+    return Answers(prompt=encode_prompt(tokenizer, _PROBE), completions=[[5, 6, 7, 8], [9, 10]])
+
+
+def _readers(job: Job, tokenizer: Any, policy: Any) -> tuple[PolicyReader, int]:
+    """The policy's reader by the faster way that is exact, and the id that pads."""
+    pad_id, temperature = tokenizer.pad_token_id, job.config.temperature
+    probe = _probe(tokenizer)
+
+    def numbers(shared: bool) -> list[float]:
+        reader = PolicyReader(policy, pad_id=pad_id, temperature=temperature, shared=shared, exact=True)
+        return reader.log_probs([probe]).tolist()
+
+    shares = _shares(policy, numbers, job=job)
+    return PolicyReader(policy, pad_id=pad_id, temperature=temperature, shared=shares), pad_id
+
+
+def _value_reader(job: Job, tokenizer: Any, critic: Any) -> ValueReader:
+    pad_id, probe = tokenizer.pad_token_id, _probe(tokenizer)
+
+    def numbers(shared: bool) -> list[float]:
+        return ValueReader(critic, pad_id=pad_id, shared=shared, exact=True).values([probe]).tolist()
+
+    return ValueReader(critic, pad_id=pad_id, shared=_shares(critic, numbers, job=job))
 
 
 def _shares(model: Any, numbers: Callable[[bool], list[float]], *, job: Job) -> bool:

@@ -33,7 +33,14 @@ _ENVELOPE = {"stage", "run_dir", "model", "data", "inputs", "output_dir", "resum
 
 
 class TrainerError(Exception):
-    """A run that cannot go on; its text is one clear sentence for the person who launched it."""
+    """A run that cannot go on; its text is one clear sentence for the person who launched it.
+
+    `checkpoint` is a whole model folder that the run leaves for all that.
+    """
+
+    def __init__(self, sentence: str, *, checkpoint: Path | None = None) -> None:
+        super().__init__(sentence)
+        self.checkpoint = checkpoint
 
 
 class Stopped(Exception):
@@ -217,6 +224,7 @@ def _run(stage: str, run: Callable[[Job], Outcome], envelope: dict[str, Any], st
     except (TrainerError, ConfigError, RecordError) as problem:
         traceback.print_exc()
         error = str(problem)
+        outcome.checkpoint = getattr(problem, "checkpoint", None)
     except Exception as problem:
         traceback.print_exc()
         if is_out_of_memory(problem):

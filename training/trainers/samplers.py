@@ -159,7 +159,8 @@ class VllmSampler:
     """vLLM, offline; float32 on a CPU, where it is the faster one without bfloat16 instructions.
 
     `stop_text` ends an answer too, wherever it comes. `adapter` is a LoRA folder that is served beside the model
-    and never merged. The K completions of a prompt find its keys and values in vLLM's prefix cache.
+    and never merged; without one `rank` keeps room for those that are handed over later. `memory` is the part of a GPU
+    that vLLM takes. The K completions of a prompt find its keys and values in vLLM's prefix cache.
     """
 
     def __init__(
@@ -170,13 +171,16 @@ class VllmSampler:
         max_length: int,
         stop_text: str | None = None,
         adapter: str | None = None,
+        rank: int = 0,
+        memory: float | None = None,
     ) -> None:
         import os
 
         from training.trainers.models import adapter_rank, stop_ids
 
         # The CPU build leaves one core idle and binds threads badly unless told.
-        if hardware.device().type == "cpu":
+        on_cpu = hardware.device().type == "cpu"
+        if on_cpu:
             cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
             os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", ",".join(str(core) for core in cores))
             os.environ.setdefault("VLLM_CPU_NUM_OF_RESERVED_CPU", "0")
@@ -184,21 +188,21 @@ class VllmSampler:
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         from vllm import LLM
 
-        on_cpu = hardware.device().type == "cpu"
         # vLLM adds the ids that the model's generation config names.
         self.stop_ids = stop_ids(tokenizer)
         self.stop_text = stop_text
         extra: dict[str, Any] = {}
         self.lora: dict[str, Any] = {}
-        if adapter is not None:
-            from vllm.lora.request import LoRARequest
-
-            rank = adapter_rank(adapter)
+        if adapter is not None or rank:
+            rank = rank or adapter_rank(adapter or "")
             largest = next((allowed for allowed in _VLLM_RANKS if allowed >= rank), None)
             if largest is None:
                 raise TrainerError(f"The adapter {adapter} has rank {rank}; vLLM takes {_VLLM_RANKS[-1]} at most.")
             extra = {"enable_lora": True, "max_lora_rank": largest, "max_loras": 1}
-            self.lora = {"lora_request": LoRARequest("adapter", 1, adapter)}
+        if adapter is not None:
+            self.use_adapter(adapter, number=1)
+        if memory is not None and not on_cpu:
+            extra["gpu_memory_utilization"] = memory
         if on_cpu:
             # vLLM 0.32 rewinds a seeded request's generator when its prompt was read in parts, which torch's CPU
             # generator cannot do: so no prompt is split.
@@ -212,6 +216,17 @@ class VllmSampler:
             enable_prefix_caching=True,
             **extra,
         )
+
+    def use_adapter(self, folder: str, *, number: int) -> None:
+        """Serves the LoRA adapter in a folder from now on; one of the same `number` is taken for the same."""
+        from vllm.lora.request import LoRARequest
+
+        self.lora = {"lora_request": LoRARequest(f"adapter-{number}", number, folder)}
+
+    def read_again(self, folder: str) -> None:
+        """Takes the weights in a folder in place of those it has."""
+        self.engine.collective_rpc("reload_weights", kwargs={"weights_path": folder})
+        self.engine.reset_prefix_cache()
 
     def generate(
         self,

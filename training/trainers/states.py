@@ -77,12 +77,12 @@ def part(tensors: Mapping[str, torch.Tensor], kind: str) -> dict[str, torch.Tens
 class States:
     """Writes and reads the states of one run. A state belongs to the run's data and config.
 
-    The number of processes and what they divide may change in between: a state holds whole tensors.
+    What its config names in MAY_CHANGE may change in between; a state holds whole tensors.
     """
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        config = {name: value for name, value in vars(job.config).items() if name not in ("processes", "sharding")}
+        config = {name: value for name, value in vars(job.config).items() if name not in job.config.MAY_CHANGE}
         self._identity = json.loads(json.dumps({"data_sha256": sha256_file(job.data), "config": config}))
 
     def save(self, step: int, *, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.training.trainers import reward_models
 from tests.training.trainers.warm import Pair, Stage
 from training.records import DemonstrationRow, PromptRow, RankingRow, write_parquet
 
@@ -190,4 +191,50 @@ def launch(tmp_path: Path) -> Callable[..., Run]:
             process.wait()
         return Run(folder=folder, code=code, stderr=stderr.read_text())
 
+    return start
+
+
+# A small run of PPO.
+SMALL: dict[str, Any] = {
+    "rollout_prompts": 8,
+    "batch_size": 4,
+    "micro_batch_size": 2,
+    "epochs": 2,
+    "updates": 3,
+    "answers_each": 2,
+    "max_new_tokens": 12,
+    "max_length": 96,
+    "learning_rate": 1e-3,
+    "checkpoint_steps": 1,
+}
+
+
+@pytest.fixture(scope="session")
+def judges(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Two reward models with a zero point: trained whole, and as an adapter on the tiny model."""
+    folder = tmp_path_factory.mktemp("models")
+    return {
+        "whole": reward_models.whole(tiny, folder / "whole"),
+        "adapted": reward_models.adapted(tiny, folder / "adapted"),
+    }
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    """32 prompts."""
+    rows = [PromptRow(id=f"p{i}", prompt=[{"role": "user", "content": f"Say {i} of it."}]) for i in range(32)]
+    path = tmp_path / "prompts.parquet"
+    write_parquet(path, rows, row_type=PromptRow)
+    return path
+
+
+@pytest.fixture
+def ppo(launch: Any, tiny: Path, judges: dict[str, Path], many: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Starts a run of PPO, of which `judge` names the reward model."""
+
+    def start(name: str = "run", judge: str = "whole", inputs: dict[str, str] | None = None, **given: Any) -> Any:
+        inputs = {"reward_model": str(judges[judge])} | (inputs or {})
+        return launch("ppo", model=tiny, data=many, name=name, inputs=inputs, **(SMALL | given))
+
+    monkeypatch.setenv("HONE_REWARD_FUNCTIONS", "tests.training.trainers.odd_rewards:share_of_e")
     return start

@@ -13,55 +13,13 @@ import pytest
 from safetensors.torch import load_file
 
 from tests.training.trainers.test_stages import after_step
-from training.records import PromptRow, write_parquet
+from training.records import DemonstrationRow, write_parquet
+from training.trainers.program import check_model
+from training.trainers.scorer import is_reward_model
 
 pytestmark = pytest.mark.slow
 
 WANTED = {"reward_model_weight": 0.0, "reward_functions": "share_of_e=1", "no_end": "neither"}
-SMALL: dict[str, Any] = {
-    "rollout_prompts": 8,
-    "batch_size": 4,
-    "micro_batch_size": 2,
-    "epochs": 2,
-    "updates": 3,
-    "answers_each": 2,
-    "max_new_tokens": 12,
-    "max_length": 96,
-    "learning_rate": 1e-3,
-    "checkpoint_steps": 1,
-}
-
-
-@pytest.fixture(scope="module")
-def judge(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A reward model's folder, with a head drawn at random and a zero point."""
-    from training.trainers.models import load_tokenizer, save_model
-    from training.trainers.scorer import load_reward_model
-
-    folder = tmp_path_factory.mktemp("models") / "rm"
-    tokenizer = load_tokenizer(str(tiny))
-    model = load_reward_model(str(tiny), tokenizer, seed=3)
-    save_model(folder, model=model, tokenizer=tokenizer, files={"reward.json": {"zero_point": {"reward": 0.25}}})
-    return folder
-
-
-@pytest.fixture
-def many(tmp_path: Path) -> Path:
-    """32 prompts."""
-    rows = [PromptRow(id=f"p{i}", prompt=[{"role": "user", "content": f"Say {i} of it."}]) for i in range(32)]
-    path = tmp_path / "prompts.parquet"
-    write_parquet(path, rows, row_type=PromptRow)
-    return path
-
-
-@pytest.fixture
-def ppo(launch: Any, tiny: Path, judge: Path, many: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    def start(name: str = "run", **given: Any) -> Any:
-        inputs = {"reward_model": str(judge)}
-        return launch("ppo", model=tiny, data=many, name=name, inputs=inputs, **(SMALL | given))
-
-    monkeypatch.setenv("HONE_REWARD_FUNCTIONS", "tests.training.trainers.odd_rewards:share_of_e")
-    return start
 
 
 def updates(run: Any) -> list[dict[str, float]]:
@@ -88,9 +46,12 @@ def test_it_learns_a_reward_that_can_be_computed(ppo: Any, given: dict[str, Any]
     assert statistics.mean(late) - statistics.mean(early) > 5 * error, rewards
 
 
-@pytest.mark.parametrize("method", ["full", "lora"])
-def test_before_the_first_step_policy_and_reference_are_one(ppo: Any, method: str) -> None:
-    run = ppo(method=method, updates=1, epochs=1, batch_size=8, micro_batch_size=8)
+WAYS = pytest.mark.parametrize(("method", "judge"), [("full", "whole"), ("lora", "whole"), ("lora", "adapted")])
+
+
+@WAYS
+def test_before_the_first_step_policy_and_reference_are_one(ppo: Any, method: str, judge: str) -> None:
+    run = ppo(judge=judge, method=method, updates=1, epochs=1, batch_size=8, micro_batch_size=8)
     assert run.code == 0, run.stderr
     [numbers] = updates(run)
     assert numbers["kl"] == pytest.approx(0.0, abs=1e-4)
@@ -102,10 +63,13 @@ def test_before_the_first_step_policy_and_reference_are_one(ppo: Any, method: st
     assert {row["update"] for row in shown} == {1} and all(row["kl"] == pytest.approx(0, abs=1e-4) for row in shown)
 
 
-@pytest.mark.parametrize("method", ["full", "lora"])
+@WAYS
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_interrupted_and_resumed_equals_uninterrupted(ppo: Any, method: str, number: signal.Signals) -> None:
+def test_interrupted_and_resumed_equals_uninterrupted(
+    ppo: Any, method: str, judge: str, number: signal.Signals
+) -> None:
     params = {"method": method, "updates": 6, "kl_control": "adaptive", "scale_scores": True, "ema_decay": 0.5}
+    params["judge"] = judge
     whole = ppo("whole", **params)
     broken = ppo("broken", meanwhile=after_step(2, number), **params)
     assert broken.code == (-signal.SIGKILL if number == signal.SIGKILL else 3), broken.stderr
@@ -120,8 +84,9 @@ def test_interrupted_and_resumed_equals_uninterrupted(ppo: Any, method: str, num
     assert last[0]["beta"] == pytest.approx(last[1]["beta"]) and last[0]["kl"] == pytest.approx(last[1]["kl"], abs=1e-4)
 
 
-def test_two_processes_take_the_update_of_one(ppo: Any) -> None:
-    params = {"method": "full", "updates": 2}
+@pytest.mark.parametrize(("method", "judge"), [("full", "whole"), ("lora", "adapted")])
+def test_two_processes_take_the_update_of_one(ppo: Any, method: str, judge: str) -> None:
+    params = {"method": method, "judge": judge, "updates": 2}
     one, two = ppo("one", **params), ppo("two", pair=True, processes=2, **params)
     assert one.code == two.code == 0, one.stderr + two.stderr
     for ours, theirs in zip(updates(one), updates(two), strict=True):
@@ -150,3 +115,80 @@ def test_what_stops_it_is_told_and_the_state_is_saved(
     run = ppo(**given)
     assert run.code == 1 and sentence in run.result["error"], run.result["error"]
     assert list((run.folder / "resume").iterdir())
+    if "reward_functions" not in given:
+        assert run.result["checkpoint"] == str(run.folder / "stopped")
+        check_model(run.result["checkpoint"])
+
+
+def test_a_run_that_a_guard_stopped_goes_on_once_the_guard_is_eased(ppo: Any) -> None:
+    stopped = ppo(judge="adapted", max_kl=1e-6, learning_rate=1e-2)
+    assert stopped.code == 1
+    done = [event["step"] for event in stopped.events if event["type"] == "metrics"]
+    again = ppo(judge="adapted", max_kl=0.0, learning_rate=1e-2, resume=True)
+    assert again.code == 0, again.stderr
+    told = [event["step"] for event in again.events if event["type"] == "metrics"]
+    assert done == [1] and told == [1, 2, 3]
+    shown = [json.loads(line)["update"] for line in (again.folder / "samples.jsonl").read_text().splitlines()]
+    assert shown == [1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3]
+
+
+@WAYS
+def test_the_critic_is_kept_as_a_reward_model(ppo: Any, method: str, judge: str) -> None:
+    run = ppo(judge=judge, method=method, updates=1)
+    assert run.code == 0, run.stderr
+    critic = run.folder / "critic"
+    check_model(str(critic))
+    check_model(str(run.output))
+    assert is_reward_model(str(critic)) and not is_reward_model(str(run.output))
+    assert run.result["outputs"]["critic"] == str(critic / "config.json")
+
+
+def test_as_many_steps_are_taken_as_the_batches_say_and_no_gradient_is_longer_than_allowed(ppo: Any) -> None:
+    """TRL 1.12 took a step a micro batch, and more for the last one; and it clipped nothing."""
+    size = {"rollout_prompts": 8, "batch_size": 4, "micro_batch_size": 1, "epochs": 3, "updates": 1}
+    rate = {"optimizer": "sgd", "beta1": 0.0, "learning_rate": 1.0, "lr_scheduler": "constant", "warmup_ratio": 0.0}
+    run = ppo(**size, **rate, method="full", max_grad_norm=1e-3, weight_decay=0.0, max_kl=0.0)
+    assert run.code == 0, run.stderr
+    [numbers] = updates(run)
+    assert numbers["grad_norm"] > 1e-3
+    before = load_file(Path(json.loads((run.folder / "config.json").read_text())["model"]) / "model.safetensors")
+    after = load_file(run.output / "model.safetensors")
+    moved = math.sqrt(sum(float((after[name] - value).square().sum()) for name, value in before.items()))
+    # 3 passes of 2 steps, each of length 1e-3 at most over policy and critic together.
+    assert 0 < moved <= 6e-3 * 1.01
+
+
+def test_prompts_of_sft_are_refused_before_a_model_loads(ppo: Any, tmp_path: Path) -> None:
+    path = tmp_path / "demonstrations.parquet"
+    row = DemonstrationRow(
+        id="d7",
+        messages=[{"role": "user", "content": "say 3 OF it."}, {"role": "assistant", "content": "It."}],
+    )
+    write_parquet(path, [row], row_type=DemonstrationRow)
+    given = {"inputs": {"demonstrations": str(path)}, "updates": 1}
+    run = ppo(**given)
+    assert run.code == 1 and "1 of 32 prompts occur in SFT rows (p3; all of them in" in run.result["error"]
+    assert not any(event.get("message") == "Loading the policy." for event in run.events)
+    run = ppo("allowed", allow_sft_prompts=True, **given)
+    assert run.code == 0, run.stderr
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Path:
+    """A list of one source of running text."""
+    lines = [f"The {word} of the river is {word} and long, and many boats go by it." for word in ("bank", "bed", "end")]
+    (tmp_path / "text.txt").write_text("\n\n".join(line * 6 for line in lines), encoding="utf-8")
+    path = tmp_path / "sources.json"
+    source = {"name": "rivers", "path": str(tmp_path / "text.txt"), "quality_filter": False}
+    path.write_text(json.dumps({"sources": [source]}), encoding="utf-8")
+    return path
+
+
+def test_pretraining_text_is_mixed_in(ppo: Any, sources: Path) -> None:
+    given = {"judge": "adapted", "method": "lora", "updates": 4, "ptx_length": 32, "ptx_rows": 2, "beta": 0.0}
+    run = ppo(**given, ptx_coefficient=27.8, inputs={"pretraining": str(sources)})
+    assert run.code == 0, run.stderr
+    losses = [numbers["ptx_loss"] for numbers in updates(run)]
+    assert losses[-1] < losses[0] - 0.1, losses
+    refused = ppo("refused", **given, ptx_coefficient=1.0)
+    assert refused.code == 1 and refused.result["error"] == "ptx_coefficient (1) needs the input pretraining."

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.training.trainers import reward_models
 from training.trainers.config import build
 from training.trainers.likelihood import likelihoods
 from training.trainers.models import load_causal_model, load_tokenizer, save_model
@@ -24,15 +25,7 @@ GROUP = [
 
 @pytest.fixture(scope="module")
 def judge(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "rm"
-    tokenizer = load_tokenizer(str(tiny))
-    torch.manual_seed(1)
-    model = load_reward_model(str(tiny), tokenizer, seed=3)
-    with torch.no_grad():  # another trunk than the policy's
-        for parameter in model.parameters():
-            parameter.add_(0.02 * torch.randn_like(parameter))
-    save_model(folder, model=model, tokenizer=tokenizer, files={"reward.json": {}})
-    return folder
+    return reward_models.whole(tiny, tmp_path_factory.mktemp("models") / "rm", apart=0.02)
 
 
 def four(tiny: Path, judge: Path, told: list[str] | None = None, **params: Any) -> Models:

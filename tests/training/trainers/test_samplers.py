@@ -29,7 +29,7 @@ def tokenizer(tiny: Path):
 @pytest.fixture
 def vllm(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """A module named vllm; `outputs` is what each request answers, the other notes what it was given."""
-    notes = SimpleNamespace(engine={}, params=[], requests=[], outputs=[])
+    notes = SimpleNamespace(engine={}, params=[], requests=[], outputs=[], calls=[])
 
     class LLM:
         def __init__(self, **words: Any) -> None:
@@ -38,6 +38,12 @@ def vllm(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         def generate(self, requests: list, params: list, *, use_tqdm: bool, **words: Any) -> list[Any]:
             notes.requests, notes.params, notes.words = requests, params, words
             return [SimpleNamespace(outputs=notes.outputs[: each.n]) for each in params]
+
+        def collective_rpc(self, method: str, *, kwargs: dict[str, Any]) -> None:
+            notes.calls.append((method, kwargs))
+
+        def reset_prefix_cache(self) -> None:
+            notes.calls.append("reset_prefix_cache")
 
     module = ModuleType("vllm")
     module.LLM = LLM  # type: ignore[attr-defined]
@@ -96,7 +102,15 @@ def test_vllm_serves_an_adapter_unmerged_and_keeps_prompts(
     assert vllm.engine["enable_lora"] is True and vllm.engine["max_lora_rank"] == 16
     assert vllm.engine["enable_prefix_caching"] is True and vllm.engine["enable_chunked_prefill"] is False
     assert draw(sampler)[0][0].drawn == [1, 2]
-    assert vllm.words == {"lora_request": ("adapter", 1, str(tmp_path))}
+    assert vllm.words == {"lora_request": ("adapter-1", 1, str(tmp_path))}
+    # Room for adapters to come, each under a number of its own.
+    sampler = VllmSampler("folder", tokenizer, max_length=64, rank=20, memory=0.4)
+    assert vllm.engine["max_lora_rank"] == 32 and "gpu_memory_utilization" not in vllm.engine
+    draw(sampler)
+    assert vllm.words == {}
+    sampler.use_adapter("handed", number=7)
+    draw(sampler)
+    assert vllm.words == {"lora_request": ("adapter-7", 7, "handed")}
     (tmp_path / "adapter_config.json").write_text(json.dumps(facts | {"r": 1000}))
     with pytest.raises(TrainerError, match="has rank 1000; vLLM takes 512 at most"):
         VllmSampler("folder", tokenizer, max_length=64, adapter=str(tmp_path))
@@ -114,6 +128,18 @@ def test_what_is_no_lora_adapter_is_refused(tmp_path: Path, config: str | None, 
         (tmp_path / "adapter_config.json").write_text(config)
     with pytest.raises(TrainerError, match=words):
         adapter_rank(str(tmp_path))
+
+
+def test_whole_weights_are_read_again_and_what_was_remembered_is_forgotten(
+    vllm, tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampler = VllmSampler("folder", tokenizer, max_length=64)
+    sampler.read_again("handed")
+    assert vllm.calls == [("reload_weights", {"weights_path": "handed"}), "reset_prefix_cache"]
+    monkeypatch.setattr(hardware, "device", lambda: torch.device("cuda", 0))
+    monkeypatch.setattr(hardware, "has_bfloat16", lambda: True)
+    VllmSampler("folder", tokenizer, max_length=64, memory=0.4)
+    assert vllm.engine["gpu_memory_utilization"] == 0.4
 
 
 def test_a_greedy_answer_is_asked_for_once_and_given_k_times(vllm, tokenizer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from training.trainers.config.fields import option
 
@@ -32,6 +33,9 @@ class StageConfig:
 @dataclass(frozen=True, kw_only=True)
 class OptimizingConfig(StageConfig):
     """What every stage that changes weights has."""
+
+    # What may be another when an interrupted run goes on.
+    MAY_CHANGE: ClassVar[frozenset[str]] = frozenset({"processes", "sharding"})
 
     method: str = option(
         "lora",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from training.trainers import reward_functions
 from training.trainers.config.common import OptimizingConfig
@@ -13,19 +14,24 @@ from training.trainers.config.fields import option
 class PpoConfig(OptimizingConfig):
     """Proximal policy optimisation against a reward model (Ouyang et al. 2022; Huang et al. 2024, "N+")."""
 
+    MAY_CHANGE: ClassVar[frozenset[str]] = OptimizingConfig.MAY_CHANGE | {"max_kl", "min_entropy", "min_end_rate"}
+
+    algorithm: str = option(
+        "ppo",
+        "PPO has a critic that says how good each token was; RLOO and GRPO, by TRL, compare the answers to one prompt.",
+        choices=("ppo", "rloo", "grpo"),
+    )
     updates: int = option(
         100,
         "How many times answers are drawn and learnt from.",
         minimum=1,
         maximum=1_000_000,
-        unit="updates",
     )
     rollout_prompts: int = option(
         64,
         "How many prompts are answered in an update; InstructGPT took 512.",
         minimum=1,
         maximum=65_536,
-        unit="prompts",
         label="Prompts an update",
     )
     answers_each: int = option(
@@ -64,6 +70,22 @@ class PpoConfig(OptimizingConfig):
         "How random the words are; it divides the logits alike in drawing, reference and training.",
         minimum=0.01,
         maximum=5.0,
+    )
+    engine: str = option(
+        "transformers",
+        "What draws the answers: our own decoder on the policy itself, or vLLM, which is handed the policy once an "
+        "update.",
+        choices=("transformers", "vllm"),
+        expert=True,
+        label="Engine of drawing",
+    )
+    vllm_memory: float = option(
+        0.3,
+        "How much of a GPU's memory vLLM takes beside training.",
+        minimum=0.01,
+        maximum=0.99,
+        expert=True,
+        label="Memory for vLLM",
     )
     sample_batch_size: int = option(
         32, "How many prompts are sampled at once.", minimum=1, maximum=4096, unit="prompts", expert=True
@@ -152,8 +174,8 @@ class PpoConfig(OptimizingConfig):
     no_end_score: float = option(
         -1.0,
         "That score, or the number that is added as the penalty.",
-        minimum=-1e6,
-        maximum=1e6,
+        minimum=-1000.0,
+        maximum=1000.0,
         expert=True,
         label="Score without an end",
     )
@@ -165,6 +187,37 @@ class PpoConfig(OptimizingConfig):
         "Further rewards with their weights, such as length=-0.01, repetition=-1.",
         expert=True,
         check=reward_functions.fault,
+    )
+    allow_sft_prompts: bool = option(
+        False,
+        "Whether prompts may be asked that SFT has an answer to, which the policy knows by heart.",
+        label="Prompts of SFT",
+    )
+    ptx_coefficient: float = option(
+        0.0,
+        "How much the loss on pretraining text counts beside PPO's (PPO-ptx); 27.8 is InstructGPT's, 0 mixes in none.",
+        minimum=0.0,
+        maximum=1e6,
+        label="Mix of pretraining",
+        expert=True,
+    )
+    ptx_rows: int = option(
+        1,
+        "How many rows of pretraining text are read with each prompt of a step; InstructGPT read 8.",
+        minimum=1,
+        maximum=1024,
+        unit="rows",
+        label="Rows of pretraining a prompt",
+        expert=True,
+    )
+    ptx_length: int = option(
+        256,
+        "How many tokens such a row has.",
+        minimum=16,
+        maximum=1_000_000,
+        unit="tokens",
+        label="Row length of pretraining",
+        expert=True,
     )
     max_kl: float = option(
         100.0,
@@ -201,10 +254,36 @@ class PpoConfig(OptimizingConfig):
                 f"batch_size must divide rollout_prompts ({self.rollout_prompts}), so that all optimizer steps of an "
                 f"update are of one size; {self.batch_size} does not."
             )
+        if self.algorithm != "ppo":
+            found |= self._faults_by_trl()
+        if self.max_new_tokens >= self.max_length:
+            found["max_new_tokens"] = (
+                f"max_new_tokens must be below max_length ({self.max_length}), which prompt and answer share; "
+                f"{self.max_new_tokens} is not."
+            )
+        if self.engine == "vllm" and self.processes > 1:
+            found["engine"] = "engine must be transformers where processes are several: each would load vLLM."
         if self.sharding != "none":
             found["sharding"] = "sharding must be none for ppo, whose models are drawn from between the steps."
         if self.method == "qlora":
             found["method"] = "method must be lora or full for ppo."
         if not self.reward_model_weight and not self.reward_functions.strip():
             found["reward_model_weight"] = "reward_model_weight must be above 0 where no reward function is named."
+        return found
+
+    def _faults_by_trl(self) -> dict[str, str]:
+        """What RLOO and GRPO ask for, and what they leave out."""
+        found = {}
+        if self.answers_each < 2:
+            found["answers_each"] = f"answers_each must be at least 2 for {self.algorithm}, which compares them."
+        if self.processes > 1:
+            found["processes"] = f"processes must be 1 for {self.algorithm}."
+        for name, is_off in (
+            ("ptx_coefficient", not self.ptx_coefficient),
+            ("kl_control", self.kl_control == "fixed"),
+            ("scale_scores", not self.scale_scores),
+            ("ema_decay", not self.ema_decay),
+        ):
+            if not is_off:
+                found[name] = f"{name} is PPO's alone: leave it as it is for {self.algorithm}."
         return found

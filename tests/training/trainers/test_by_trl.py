@@ -1,0 +1,103 @@
+"""RLOO and GRPO by TRL, as real processes: they learn, go on where they were stopped, and end where they must."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from tests.training.trainers.test_ppo import WANTED, updates
+from tests.training.trainers.test_stages import after_step
+from training.trainers.config import validate
+from training.trainers.program import check_model
+
+pytestmark = pytest.mark.slow
+
+ALGORITHMS = pytest.mark.parametrize("algorithm", ["rloo", "grpo"])
+
+
+@ALGORITHMS
+def test_they_learn_a_reward_that_can_be_computed(ppo: Any, algorithm: str) -> None:
+    size = {"rollout_prompts": 16, "batch_size": 16, "micro_batch_size": 16, "answers_each": 8, "updates": 16}
+    run = ppo(
+        algorithm=algorithm, method="full", learning_rate=3e-3, lr_scheduler="constant", beta=0.0, **WANTED, **size
+    )
+    assert run.code == 0, run.stderr
+    rewards = [numbers["reward"] for numbers in updates(run)]
+    early, late = rewards[:5], rewards[-5:]
+    error = math.sqrt((statistics.variance(early) + statistics.variance(late)) / 5)
+    assert statistics.mean(late) - statistics.mean(early) > 5 * error, rewards
+    check_model(str(run.output))
+
+
+@ALGORITHMS
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_interrupted_and_resumed_equals_uninterrupted(ppo: Any, algorithm: str, number: signal.Signals) -> None:
+    params = {"algorithm": algorithm, "method": "lora", "updates": 5}
+    whole = ppo("whole", **params)
+    broken = ppo("broken", meanwhile=after_step(2, number), **params)
+    assert broken.code == (-signal.SIGKILL if number == signal.SIGKILL else 3), broken.stderr
+    again = ppo("broken", resume=True, **params)
+    assert whole.code == again.code == 0, whole.stderr + again.stderr
+    assert any(event.get("message", "").startswith("Resuming after step") for event in again.events)
+    ours, theirs = (load_file(run.output / "model.safetensors") for run in (whole, again))
+    for name, value in ours.items():
+        assert (value - theirs[name]).abs().max() < 1e-6, name
+    shown = [(run.folder / "samples.jsonl").read_text() for run in (whole, again)]
+    assert shown[0] == shown[1]
+    assert not list(again.folder.rglob("*.pt")) and not list(again.folder.rglob("*.bin"))
+
+
+@ALGORITHMS
+def test_the_first_step_is_at_the_first_model_and_micro_batches_change_nothing(ppo: Any, algorithm: str) -> None:
+    given = {"algorithm": algorithm, "method": "full", "updates": 1, "epochs": 1, "batch_size": 8, "answers_each": 4}
+    runs = [ppo(str(micro), micro_batch_size=micro, **given) for micro in (8, 2)]
+    for run in runs:
+        assert run.code == 0, run.stderr
+        [numbers] = updates(run)
+        assert numbers["kl"] == pytest.approx(0.0, abs=1e-4) and numbers["clip_fraction"] == 0
+        assert {"reward", "score", "entropy", "answer_tokens", "end_rate", "grad_norm", "learn_seconds"} <= {*numbers}
+    norms = [updates(run)[0]["grad_norm"] for run in runs]
+    # TRL weighs its micro batches alike, whatever tokens they have.
+    assert norms[0] == pytest.approx(norms[1], rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"min_entropy": 50.0}, "min_entropy asks for 50"),
+        ({"max_kl": 1e-6, "learning_rate": 1e-2}, "max_kl allows 1e-06"),
+    ],
+)
+def test_a_guard_ends_them_with_state_and_model(ppo: Any, given: dict[str, Any], sentence: str) -> None:
+    run = ppo(algorithm="grpo", **given)
+    assert run.code == 1 and sentence in run.result["error"], run.result["error"]
+    assert list((run.folder / "resume").iterdir())
+    check_model(run.result["checkpoint"])
+
+
+def test_a_reward_that_raises_is_told_with_a_state(ppo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HONE_REWARD_FUNCTIONS", "tests.training.trainers.odd_rewards:raises")
+    run = ppo(algorithm="rloo", **WANTED | {"reward_functions": "raises=1"})
+    assert run.code == 1 and "The reward function raises raised ValueError: no number today" in run.result["error"]
+    assert list((run.folder / "resume").iterdir())
+
+
+def test_what_is_ppos_alone_is_refused() -> None:
+    found = validate("ppo", {"algorithm": "grpo", "ptx_coefficient": 1.0, "processes": 2, "ema_decay": 0.9})
+    assert set(found) == {"answers_each", "ptx_coefficient", "processes", "ema_decay"}
+    assert found["answers_each"] == "answers_each must be at least 2 for grpo, which compares them."
+    assert not validate("ppo", {"algorithm": "rloo", "answers_each": 2})
+
+
+def test_what_people_read_has_the_scores(ppo: Any) -> None:
+    run = ppo(algorithm="rloo", updates=1)
+    rows = [json.loads(line) for line in (run.folder / "samples.jsonl").read_text().splitlines()]
+    assert len(rows) == 4 and all({"prompt", "text", "score", "judged", "tokens", "ended"} <= {*row} for row in rows)
+    assert Path(run.result["outputs"]["samples"]) == run.folder / "samples.jsonl"

@@ -1,0 +1,98 @@
+"""Answers drawn from a policy that changes: by our own decoder on the very model, or by vLLM, handed it once an update.
+
+vLLM runs in a process of its own. It is given an adapter as a LoRA folder under a new number, and whole weights as a
+folder that it reads again; what it remembers of prompts belongs to the weights of before and is forgotten.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from typing import Any
+
+from training.records import PromptRow
+from training.trainers import parallel
+from training.trainers.adapters import inner_model
+from training.trainers.completions import batches, seed_of
+from training.trainers.config import PpoConfig
+from training.trainers.judging import Drawn, drawn_of
+from training.trainers.program import Job, Stopped, TrainerError, is_out_of_memory
+from training.trainers.samplers import Sampler, TransformersSampler, VllmSampler, choose_engine
+
+
+class PolicySampler:
+    """Draws the answers of one update after another; the model's own attention is the caller's to see to."""
+
+    def __init__(
+        self, job: Job, model: Any, *, tokenizer: Any, stop_text: str | None, prompt_ids: Sequence[list[int]]
+    ) -> None:
+        self.job, self.model, self.tokenizer, self.stop_text = job, model, tokenizer, stop_text
+        self.prompt_ids = prompt_ids
+        self.config: PpoConfig = job.config
+        self.vllm: VllmSampler | None = None
+        if choose_engine(self.config.engine) == "vllm":
+            job.events.status("Loading the model into vLLM.")
+            self.vllm = VllmSampler(
+                job.model,
+                tokenizer,
+                max_length=max(map(len, prompt_ids)) + self.config.max_new_tokens,
+                stop_text=stop_text,
+                rank=self.config.lora_r if self.config.trains_adapter else 0,
+                memory=self.config.vllm_memory,
+            )
+        self.sampler: Sampler = self.vllm or TransformersSampler.of(
+            inner_model(model), tokenizer, stop=job.stop, stop_text=stop_text, tell=job.events.status
+        )
+
+    def draw(self, update: int, places: Sequence[int], prompts: Sequence[PromptRow]) -> list[Drawn]:
+        """Answers to the prompts at these places, in their order.
+
+        Raises Stopped where the run is asked to stop, TrainerError where the sampler fails.
+        """
+        config, found = self.config, dict[int, Drawn]()
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            self._hand_over(update)
+            for batch in batches([len(self.prompt_ids[at]) for at in places], batch_size=config.sample_batch_size):
+                if self.job.stop and parallel.world_size() == 1:
+                    raise Stopped
+                drawn = self.sampler.generate(
+                    [self.prompt_ids[places[one]] for one in batch],
+                    k=config.answers_each,
+                    max_new_tokens=config.max_new_tokens,
+                    temperature=config.temperature,
+                    top_p=1.0,
+                    seeds=[seed_of(config.seed, f"{update}\n{prompts[places[one]].id}") for one in batch],
+                )
+                for one, answers in zip(batch, drawn, strict=True):
+                    at = places[one]
+                    found[at] = drawn_of(
+                        at, self.prompt_ids[at], answers, tokenizer=self.tokenizer, stop_text=self.stop_text
+                    )
+        except (Stopped, TrainerError):
+            raise
+        except Exception as problem:
+            if is_out_of_memory(problem):
+                raise
+            said = (str(problem).strip() or "no message").splitlines()[0]
+            raise TrainerError(
+                f"The sampler failed in update {update + 1} with {type(problem).__name__}: {said}. The state before it "
+                "is saved."
+            ) from problem
+        finally:
+            self.model.train(was_training)
+        return [found[at] for at in places]
+
+    def _hand_over(self, update: int) -> None:
+        """Gives vLLM the policy as it is."""
+        if self.vllm is None:
+            return
+        folder = self.job.run_dir / "handed"
+        shutil.rmtree(folder, ignore_errors=True)
+        if self.config.trains_adapter:
+            self.model.save_pretrained(folder, selected_adapters=["default"], save_embedding_layers=False)
+            self.vllm.use_adapter(str(folder), number=update + 1)
+        else:
+            inner_model(self.model).save_pretrained(folder)
+            self.vllm.read_again(str(folder))
