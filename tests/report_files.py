@@ -10,16 +10,18 @@ from typing import Any
 
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from hone.accounts.models import Project
 from tests import factories
-from training.models import Run
+from training.models import Metric, Run
 from training.records import CompletionRow, PromptRow, RankingRow
-from training.trainers import evaluation, evaluation_report, reward_report, zero_point
+from training.trainers import evaluation, evaluation_report, policy_updates, reward_report, zero_point
 from training.trainers.config import build
 from training.trainers.corpus.manifest import read_manifest
 from training.trainers.corpus.preparing import prepare, settings_of
 from training.trainers.corpus.report import SourceReport
+from training.trainers.judging import Drawn
 from training.trainers.likelihood import Likelihood
 
 # Where each kind of run leaves its report.
@@ -28,6 +30,7 @@ FILES = {
     "evaluate": "report.json",
     "pretrain": "corpus/report.json",
     "best_of_n": "best_of_n.json",
+    "ppo": "samples.jsonl",
 }
 CATEGORIES = ("open_qa", "generation", "brainstorming", "summarization")
 
@@ -183,6 +186,34 @@ def best_of_n(run: Run, *, prompts: int = 40, n: int = 16, left_out: int = 0) ->
         "curve": evaluation.best_of_curve(rewards, seed=0),
     }
     write(run, "best_of_n.json", report)
+
+
+def ppo(run: Run, *, words: str, updates: int = 3) -> None:
+    """samples.jsonl as PPO writes it, and the run's numbers; answers and the prompt are `words`."""
+    samples = policy_updates.Samples(run.folder / "samples.jsonl")
+    run.folder.mkdir(parents=True, exist_ok=True)
+    prompt = PromptRow(id="1", prompt=[{"role": "system", "content": words}, {"role": "user", "content": words}])
+    for update in range(1, updates + 1):
+        drawn = [
+            Drawn(
+                at=0,
+                prompt=[1],
+                answers=[[5] * length],
+                texts=[text],
+                ended=[length < 9],
+                judged={"reward_model": [0.5 * update], "length": [float(length)]},
+                scores=[0.5 * update - 0.01 * length],
+                log_probs=[-1.0] * length,
+                reference=[-1.25] * length,
+            )
+            for length, text in ((4, words), (9, f"{words}\n\n" * 20), (1, ""))
+        ]
+        samples.write(update, [prompt] * 3, drawn, total=updates)
+        numbers = {"reward": 0.5 * update, "kl": 0.2 * update, "entropy": 2.5 - 0.1 * update, "sample_seconds": 3.0}
+        Metric.objects.bulk_create(
+            Metric(run=run, step=update, name=name, value=value, at=timezone.now())
+            for name, value in {**numbers, "score_seconds": 1.0, "read_seconds": 1.5, "learn_seconds": 4.5}.items()
+        )
 
 
 def corpus(run: Run, *, words: str) -> dict[str, float]:

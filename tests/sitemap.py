@@ -93,7 +93,7 @@ def _measured(project: Project, contractor: User, words: str) -> dict[str, int]:
     policy = factories.make_checkpoint(name="m-2", kind="policy", project=project)
     runs = {
         kind: factories.make_run(project, kind=kind, state="succeeded", model=policy)
-        for kind in ("reward", "evaluate", "pretrain", "best_of_n")
+        for kind in ("reward", "evaluate", "pretrain", "best_of_n", "ppo")
     }
     judged = report_files.rankings(prompts=20, annotators=[f"a{contractor.pk}", "a0", "a9999"], right=0.6)
     metrics = {"reward": report_files.reward(runs["reward"], judged)}
@@ -102,6 +102,7 @@ def _measured(project: Project, contractor: User, words: str) -> dict[str, int]:
     metrics["evaluate"] = report_files.evaluate(runs["evaluate"], texts=texts, question=words, **paths)
     metrics["pretrain"] = report_files.corpus(runs["pretrain"], words=words)
     report_files.best_of_n(runs["best_of_n"], left_out=1)
+    report_files.ppo(runs["ppo"], words=words)
     for kind, found in metrics.items():
         Run.objects.filter(pk=runs[kind].pk).update(result={"metrics": found})
     factories.make_checkpoint(
@@ -119,7 +120,8 @@ def addresses(rows: dict[str, Any]) -> dict[str, str]:
     found = dict(_addresses(get_resolver(), "", rows))
     found |= {f"training:run {kind}": reverse("training:run", args=[pk]) for kind, pk in measured.items()}
     if measured:
-        found["training:run_samples pretrain"] = reverse("training:run_samples", args=[measured["pretrain"]])
+        for kind in ("pretrain", "ppo"):
+            found[f"training:run_samples {kind}"] = reverse("training:run_samples", args=[measured[kind]])
         for name in ("m-2", "m-3"):
             pk = Checkpoint.objects.get(name=name).pk
             found[f"training:checkpoint {name}"] = reverse("training:checkpoint", args=[pk])

@@ -97,6 +97,10 @@ def _data(project: Project, values: dict[str, Any], k: int) -> dict[Stage.Kind, 
 
     train_share = _train_share(project, heldout)
     to_choose = min(int(values.get("best_of_n-prompts") or 0), Prompt.objects.filter(project=project).count())
+    to_reinforce = stage_data.prompts_to_reinforce(
+        project, heldout_percent=heldout, with_demonstrated=bool(values.get("ppo-allow_sft_prompts"))
+    )
+    reinforced = min(to_reinforce.count(), int(values.get("ppo-prompts") or 0)) if values.get("use-ppo") else 0
     heldout_prompts = stage_data.prompts_to_evaluate(
         project, heldout_percent=heldout, wanted=int(values.get("evaluate-prompts") or 0)
     )
@@ -115,6 +119,7 @@ def _data(project: Project, values: dict[str, Any], k: int) -> dict[Stage.Kind, 
         Stage.Kind.DPO: (n_rankings, round(n_rankings * ranking_tokens)),
         Stage.Kind.PRETRAIN: _corpora(values),
         # As for sampling: prompts alone.
+        Stage.Kind.PPO: (reinforced, round(reinforced * prompt_tokens)),
         Stage.Kind.BEST_OF_N: (to_choose, round(to_choose * prompt_tokens)),
         Stage.Kind.EVALUATE: (to_evaluate, round(to_evaluate * prompt_tokens)),
     }
@@ -131,7 +136,7 @@ def _corpora(values: dict[str, Any]) -> tuple[int, int]:
 
 def _models_read(project: Project, values: dict[str, Any], chosen: list[Stage.Kind]) -> dict[str, int]:
     """What an evaluation reads: the model alone or a reference too, and a reward model where there is one."""
-    makes = {Stage.Kind.PRETRAIN, Stage.Kind.SFT, Stage.Kind.DPO, Stage.Kind.BEST_OF_N} & set(chosen)
+    makes = {Stage.Kind.PRETRAIN, Stage.Kind.SFT, Stage.Kind.DPO, Stage.Kind.PPO, Stage.Kind.BEST_OF_N} & set(chosen)
     judged = Stage.Kind.REWARD in chosen or stage_data.reward_models(project).exists()
     return {"models": 2 if makes or values.get("evaluate-reference") else 1, "judges": int(judged)}
 

@@ -44,6 +44,17 @@ def stage_fields(kind: Stage.Kind, *, project: Project, policies: QuerySet[Check
             empty_label=_("the newest model of the round"),
             help_text=_("A reward model may be smaller or larger than the policy, and of another tokenizer."),
         )
+    elif kind == Stage.Kind.PPO:
+        own["prompts"] = _prompts(
+            512, _("How many prompts it goes round at most; those that were ranked least come first.")
+        )
+        own["reward_model"] = _reward_model(project)
+        own["corpora"] = forms.CharField(
+            label=_("Corpora"),
+            max_length=2000,
+            required=False,
+            help_text=_("What is mixed in where the mix of pretraining is above 0, as wiki=3, books=1."),
+        )
     elif kind == Stage.Kind.BEST_OF_N:
         own["prompts"] = _prompts(64, _("How many prompts are answered; those that were ranked least come first."))
         own["reward_model"] = _reward_model(project)

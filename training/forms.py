@@ -12,7 +12,7 @@ from training import corpora
 from training.form_fields import stage_fields
 from training.models import Checkpoint, Stage
 from training.rounds import ORDER, Recipe, check_order
-from training.stage_data import POLICIES, reward_models
+from training.stage_data import POLICIES, prompts_to_reinforce, reward_models
 from training.trainers.config import fields_of, validate
 
 # The ranking page has letters and digits for this many (InstructGPT ranked 4 to 9).
@@ -76,7 +76,38 @@ class RoundForm(forms.Form):
             if str(kind) in chosen:
                 for name, sentence in validate(str(kind), self.trainer_values(kind, values)).items():
                     self.add_error(f"{kind}-{name}", sentence)
+        if Stage.Kind.PPO in chosen:  # last: a field with an error has no value any more
+            self._check_ppo(values)
         return values
+
+    def _check_ppo(self, values: dict[str, Any]) -> None:
+        """What PPO asks of the project: enough prompts for an update, and corpora where it mixes them in."""
+        an_update = values.get("ppo-rollout_prompts")
+        if an_update and values.get("ppo-prompts"):
+            allowed = bool(values.get("ppo-allow_sft_prompts"))
+            heldout = values.get("heldout_percent") or 0
+            found = prompts_to_reinforce(self.project, heldout_percent=heldout, with_demonstrated=allowed)
+            there = min(found.count(), values["ppo-prompts"])
+            if there < an_update:
+                words = (
+                    _("There are %(there)d prompts for an update of %(asked)d: ask for fewer, or import more.")
+                    if allowed
+                    else _(
+                        "There are %(there)d prompts without a demonstration for an update of %(asked)d: ask for "
+                        "fewer, import more, or allow those of SFT."
+                    )
+                )
+                self.add_error("ppo-rollout_prompts", words % {"there": there, "asked": an_update})
+        if "ppo-corpora" in self.errors:
+            return
+        named, mixed = str(values.get("ppo-corpora") or "").strip(), values.get("ppo-ptx_coefficient")
+        if mixed and not named:
+            self.add_error("ppo-corpora", _("Name at least one corpus."))
+        elif named:
+            try:
+                corpora.parse(named)
+            except ValueError as error:
+                self.add_error("ppo-corpora", str(error))
 
     def trainer_values(self, kind: str, values: dict[str, Any]) -> dict[str, Any]:
         """The stage's trainer fields that were filled in."""

@@ -40,7 +40,10 @@ LEASE_MARGIN_SECONDS = 5.0
 STOPPED = 3  # the trainers' exit code for "stopped by a signal, state saved"
 
 # What a trainer may see of our environment: where things are and how the hardware is set up; no keys, no URLs.
-_PASSED_ON = {"PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "USER", "LD_LIBRARY_PATH", "LD_PRELOAD", "HONE_COMMIT"}
+_PASSED_ON = {
+    "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "USER", "LD_LIBRARY_PATH", "LD_PRELOAD", "HONE_COMMIT",
+    "HONE_REWARD_FUNCTIONS",
+}  # fmt: skip
 _PASSED_PREFIXES = (
     "CUDA_",
     "NVIDIA_",

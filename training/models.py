@@ -126,6 +126,7 @@ class Stage(models.Model):
         RANK = "rank", _("Rank")
         REWARD = "reward", _("Reward model")
         DPO = "dpo", _("DPO")
+        PPO = "ppo", _("PPO")
         BEST_OF_N = "best_of_n", _("Best of N")
         EVALUATE = "evaluate", _("Evaluate")
 

@@ -18,6 +18,7 @@ _CHECKPOINT_KIND = {
     "sft": Checkpoint.Kind.SFT,
     "reward": Checkpoint.Kind.REWARD,
     "dpo": Checkpoint.Kind.POLICY,
+    "ppo": Checkpoint.Kind.POLICY,
     "best_of_n": Checkpoint.Kind.POLICY,
 }
 # What a stage leaves that makes no checkpoint, in the run's folder.

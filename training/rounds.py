@@ -37,6 +37,7 @@ ORDER = [
     Stage.Kind.RANK,
     Stage.Kind.REWARD,
     Stage.Kind.DPO,
+    Stage.Kind.PPO,
     Stage.Kind.BEST_OF_N,
     Stage.Kind.EVALUATE,
 ]
@@ -48,8 +49,9 @@ class Recipe:
 
     People's stages: `min_labels` (0: every slot), `auto` (go on without the lead), and for write `prompts`, the
     number of prompts to ask for. Beside the trainer's own fields sampling has `prompts`, `slots_per_item` and
-    `examples`; pretraining `corpora`; best of N and evaluation `prompts`. Models are named by their ids: `trunk` of the
-    reward stage, `reward_model` of best of N and evaluation, `reference` of evaluation.
+    `examples`; pretraining `corpora`, and PPO where it mixes them in; PPO, best of N and evaluation `prompts`. Models
+    are named by their ids: `trunk` of the reward stage, `reward_model` of PPO, best of N and evaluation, `reference` of
+    evaluation.
     """
 
     name: str
@@ -72,6 +74,8 @@ def check_order(kinds: list[str], *, has_reward_model: bool) -> str | None:
         return _("Sampled answers wait to be ranked: add the rank stage after sampling.")
     if Stage.Kind.BEST_OF_N in kinds and Stage.Kind.REWARD not in kinds and not has_reward_model:
         return _("Best of N needs a reward model to choose by: add the reward stage before it.")
+    if Stage.Kind.PPO in kinds and Stage.Kind.REWARD not in kinds and not has_reward_model:
+        return _("PPO needs a reward model to judge by: add the reward stage before it.")
     return None
 
 

@@ -14,7 +14,7 @@ from training import corpora, snapshots
 from training.models import Checkpoint, Round, Snapshot, Stage
 from training.records import RecordError, split_of
 from training.snapshots import NothingToFreeze
-from training.trainers.inputs import DEMONSTRATIONS, FEW_SHOT, REFERENCE, REWARD_MODEL
+from training.trainers.inputs import DEMONSTRATIONS, FEW_SHOT, PRETRAINING, REFERENCE, REWARD_MODEL
 from training.trainers.token_files import token_ids
 
 # The recipe's name for what a reward model is made from, where it is not the round's newest model.
@@ -41,6 +41,7 @@ def freeze(stage: Stage, *, is_renewed: bool) -> StageData:
         Stage.Kind.PRETRAIN: _for_pretrain,
         Stage.Kind.SFT: _for_sft,
         Stage.Kind.SAMPLE: _for_sample,
+        Stage.Kind.PPO: _for_ppo,
         Stage.Kind.BEST_OF_N: _for_best_of_n,
         Stage.Kind.EVALUATE: _for_evaluate,
     }
@@ -74,6 +75,24 @@ def _for_sample(stage: Stage, model: Checkpoint) -> Found:
     return prompts, {FEW_SHOT: snapshots.freeze_demonstrations(
         project=stage.round.project, at_most=wanted, **_labels(stage)
     )}  # fmt: skip
+
+
+def _for_ppo(stage: Stage, model: Checkpoint) -> Found:
+    judge = reward_model_for(stage)
+    if judge is None:
+        raise NothingToFreeze(_("There is no reward model to judge the answers by: train one first."))
+    found = stage.round
+    wanted = int(stage.params.get("prompts") or 0)
+    prompts = prompts_to_reinforce(
+        found.project,
+        heldout_percent=found.heldout_percent,
+        with_demonstrated=bool(stage.params.get("allow_sft_prompts")),
+    )
+    inputs = {REWARD_MODEL: judge, **_demonstrations(stage)}
+    named = str(stage.params.get("corpora") or "").strip()
+    if named and stage.params.get("ptx_coefficient"):
+        inputs[PRETRAINING] = corpora.freeze(project=found.project, named=named, heldout_percent=found.heldout_percent)
+    return snapshots.freeze_prompts(project=found.project, prompts=prompts[:wanted] if wanted else prompts), inputs
 
 
 def _for_best_of_n(stage: Stage, model: Checkpoint) -> Found:
@@ -179,6 +198,21 @@ def prompts_to_sample(project: Project) -> QuerySet[Prompt]:
         asked=Count("items", distinct=True, filter=Q(items__kind="rank")),
         shown=Count("demonstrations", distinct=True, filter=Q(demonstrations__retraction=None)),
     ).order_by("asked", "shown", "content_hash")
+
+
+def prompts_to_reinforce(
+    project: Project, *, heldout_percent: int, with_demonstrated: bool = False
+) -> QuerySet[Prompt]:
+    """Prompts for PPO, those that were ranked least first: none that an evaluation asks, and none with a demonstration.
+
+    An SFT model knows an answer to those by heart, so that InstructGPT kept the three apart (section 3.2).
+    """
+    prompts = prompts_to_sample(project)
+    if not with_demonstrated:
+        standing = Demonstration.objects.filter(prompt=OuterRef("pk"), retraction=None)
+        prompts = prompts.filter(~Exists(standing))
+    known = prompts.values_list("pk", "content_hash")
+    return prompts.filter(pk__in=[pk for pk, found in known if split_of(found, heldout_percent) == "train"])
 
 
 def prompts_to_evaluate(project: Project, *, heldout_percent: int, wanted: int) -> QuerySet[Prompt]:

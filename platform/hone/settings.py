@@ -285,6 +285,8 @@ CORPORA_DIR = VAR_DIR / "corpora"
 # An OpenAI-compatible server that holds the model which is sampled, for the sampling engine "endpoint".
 SAMPLER_ENDPOINT = env.text("SAMPLER_ENDPOINT", "")
 SAMPLER_ENDPOINT_MODEL = env.text("SAMPLER_ENDPOINT_MODEL", "")
+# What a recipe of PPO may call beside ours (trainers.reward_functions reads the environment itself).
+REWARD_FUNCTIONS = env.text("HONE_REWARD_FUNCTIONS", "")
 TRAINER_PYTHON = env.text("TRAINER_PYTHON")  # another environment's interpreter for the trainers; ours if empty
 
 # Languages, time, files --------------------------------------------------------------------------------------

@@ -101,3 +101,21 @@ def test_without_sampling_the_projects_own_rankings_say_how_many_answers(
     [entry] = plan.stages
     # The prompt and both answers of each, once.
     assert entry["rows"] == 2 and entry["tokens"] == pytest.approx((characters + 2 * 16) / BYTES_PER_TOKEN, rel=0.05)
+
+
+def test_ppo_counts_what_it_draws_reads_and_learns_from(project: Project, base: Checkpoint) -> None:
+    """3 updates of 2 prompts with 2 answers of 16 tokens: drawn once, read by four models, learnt by two, twice."""
+    for n in range(4):
+        prompt = factories.make_prompt(project, f"Question {n}?")
+    each = len(json.dumps(prompt.messages)) / BYTES_PER_TOKEN + 2 * 16
+    size = {"ppo__rollout_prompts": 2, "ppo__updates": 3, "ppo__answers_each": 2, "ppo__max_new_tokens": 16}
+    size |= {"ppo__epochs": 2, "ppo__prompts": 4, "ppo__batch_size": 2}
+    plan = plan_of(project, base, "ppo", ppo__method="full", **size)
+    tokens, count = 3 * 2 * each, parameters(MODEL)
+    assert stage_of(plan, "ppo")["rows"] == 4 and stage_of(plan, "ppo")["tokens"] == pytest.approx(tokens, rel=0.02)
+    assert plan.flops == pytest.approx((2 + 8 + 2 * 2 * 6) * count * tokens, rel=0.02)
+    memory = stage_of(plan, "ppo")["memory"]
+    assert memory["weights"] == 4 * 4 * count and memory["optimizer"] == 8 * 2 * count
+    without = stage_of(plan_of(project, base, "ppo", ppo__method="full", ppo__beta=0.0, **size), "ppo")
+    assert without["memory"]["weights"] == 3 * 4 * count
+    assert stage_of(plan_of(project, base, "ppo", **size), "ppo")["memory"]["weights"] == 2 * 4 * count

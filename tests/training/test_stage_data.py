@@ -321,3 +321,76 @@ def test_a_lead_sees_what_a_run_read_beside_its_data(
     assert "Reward model" in page and reverse("training:checkpoint", args=[judge.pk]) in page
     shown = client.get(reverse("api:run", args=[run.pk])).json()
     assert shown["inputs"] == [{"name": "reward_model", "checkpoint": judge.pk, "snapshot": None}]
+
+
+def test_ppo_asks_prompts_that_nobody_answered_and_none_that_is_held_out(
+    project: Project, base: Checkpoint, judge: Checkpoint, lead: User, contractor: User, tmp_path: Path,
+    texts: Path, woken: list[int],
+) -> None:  # fmt: skip
+    hashes = prompts(project, 40)
+    written = [factories.make_demonstration(contractor, project) for _ in range(3)]
+    run = run_of(start(project, base, lead, heldout=30, ppo={"prompts": 100, "updates": 2, "corpora": "wiki"}))
+    assert run.params == {"updates": 2}, "a corpus is read only where it is mixed in"
+    asked = read_parquet(Path(run.snapshot.path), row_type=PromptRow)
+    wanted = {found for found in hashes if split_of(found, 30) == "train"}
+    assert {project.prompts.get(pk=int(row.id)).content_hash for row in asked} == wanted
+    assert set(given(run)) == {"reward_model", "demonstrations"} and given(run)["reward_model"] == judge.path
+    assert set(envelope(run, tmp_path)["inputs"]) == {"reward_model", "demonstrations"}
+    policy = finish(run).checkpoint
+    assert policy.kind == "policy" and policy.parent == base
+    mixed = {"prompts": 100, "allow_sft_prompts": True, "corpora": "wiki=2, poems.jsonl=1", "ptx_coefficient": 27.8}
+    run = run_of(start(project, policy, lead, ppo=mixed))
+    assert run.snapshot.rows == 40 + len(written)
+    assert set(given(run)) == {"reward_model", "demonstrations", "pretraining"}
+    assert [one.weight for one in read_manifest(Path(given(run)["pretraining"])).sources] == [2.0, 1.0]
+    assert "corpora" not in run.params and run.params["ptx_coefficient"] == 27.8
+
+
+def test_ppo_without_a_reward_model_is_refused(
+    project: Project, base: Checkpoint, lead: User, woken: list[int]
+) -> None:
+    with pytest.raises(ValueError, match="PPO needs a reward model to judge by"):
+        start(project, base, lead, ppo={})
+    factories.make_checkpoint(name="own", kind="reward", project=project)
+    gone = start(project, base, lead, ppo={"prompts": 5})
+    assert gone.state == "failed" and "There is no prompt to sample" in gone.stages.get().params["problem"]
+
+
+def ppo_form(project: Project, base: Checkpoint, **values: Any) -> RoundForm:
+    form = RoundForm(project=project)
+    data = {
+        name: field.initial
+        for name, field in form.fields.items()
+        if field.initial is not None and field.initial is not False
+    }
+    data = {name: value for name, value in data.items() if not name.startswith("use-")}
+    data |= {"use-ppo": "on", "start": base.pk, "heldout_percent": 0, "ppo-rollout_prompts": 16}
+    return RoundForm(data | {f"ppo-{name}": value for name, value in values.items()}, project=project)
+
+
+def test_the_form_of_ppo_asks_for_enough_prompts_and_for_corpora_that_are_there(
+    project: Project, base: Checkpoint, judge: Checkpoint, contractor: User, texts: Path
+) -> None:
+    prompts(project, 12)
+    for _ in range(6):
+        factories.make_demonstration(contractor, project)
+    form = ppo_form(project, base)
+    assert form.errors == {
+        "ppo-rollout_prompts": [
+            "There are 12 prompts without a demonstration for an update of 16: ask for fewer, import more, or allow "
+            "those of SFT."
+        ]
+    }
+    assert ppo_form(project, base, allow_sft_prompts="on").is_valid()
+    too_few = ppo_form(project, base, allow_sft_prompts="on", prompts=15)
+    assert too_few.errors["ppo-rollout_prompts"] == [
+        "There are 15 prompts for an update of 16: ask for fewer, or import more."
+    ]
+    small = {"rollout_prompts": 8, "batch_size": 8}
+    assert ppo_form(project, base, **small).is_valid()
+    assert ppo_form(project, base, **small, ptx_coefficient=1).errors == {"ppo-corpora": ["Name at least one corpus."]}
+    assert "There is no corpus news" in str(ppo_form(project, base, **small, corpora="news").errors["ppo-corpora"])
+    made = ppo_form(project, base, **small, ptx_coefficient=1, corpora="wiki=1", reward_model=judge.pk)
+    assert made.is_valid() and made.recipe().stages["ppo"]["reward_model"] == judge.pk
+    named = ppo_form(project, base, **small, reward_functions="kindness=1").errors["ppo-reward_functions"]
+    assert "kindness is no reward function here; there are ends, length, repetition" in str(named)

@@ -11,11 +11,11 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from training.models import Run
-from training.reports import best_of_n, evaluate, pretrain, reward
+from training.reports import best_of_n, evaluate, ppo, pretrain, reward
 from training.reports.files import Unreadable
 
 # Each has `raw` (the files as JSON, None where there is none), `body` (what the page shows) and SAMPLES.
-_KINDS = {"reward": reward, "evaluate": evaluate, "pretrain": pretrain, "best_of_n": best_of_n}
+_KINDS = {"reward": reward, "evaluate": evaluate, "pretrain": pretrain, "best_of_n": best_of_n, "ppo": ppo}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What models wrote, for people to read: an evaluation's best and worst rewarded answers, a pretraining's by step."""
+"""What models wrote, for people to read: an evaluation's by reward, others' by step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from hone.markdown import render
 from training.models import Run
 from training.reports.files import lines_of
-from training.reports.shapes import count, number, rounded, rows, text
+from training.reports.shapes import count, number, part, rounded, rows, text
 
 FILE = "samples.jsonl"
 SHOWN_AS = ("best", "worst")
@@ -46,23 +46,44 @@ def rewarded(run: Run, *, shown_as: str) -> list[dict[str, Any]] | None:
 
 
 def by_step(run: Run) -> list[dict[str, Any]] | None:
-    """A pretraining's samples in groups of one step, the newest first; None where there is no file."""
+    """What was written while a run went on, in groups of one step, the newest first; None where there is no file.
+
+    A pretraining's samples, or the answers of PPO's updates with their scores.
+    """
     found = lines_of(run, FILE)
     if found is None:
         return None
-    written = sorted(
-        (_written(row) for row in found), key=lambda row: -row["step"]
-    )  # a stable sort: prompts keep places
-    return [{"step": step, "samples": list(group)} for step, group in groupby(written, key=lambda row: row["step"])]
+    return grouped([(reinforced if run.kind == "ppo" else _written)(row) for row in found])
+
+
+def grouped(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows in groups of one `step`, the newest first; within a group they keep their places."""
+    newest_first = sorted(rows, key=lambda row: -row["step"])
+    return [{"step": step, "samples": list(of)} for step, of in groupby(newest_first, key=lambda row: row["step"])]
+
+
+def reinforced(row: dict[str, Any]) -> dict[str, Any]:
+    """An answer that a policy was taught by: `step` is its update, `judged` each reward by its name before weights."""
+    judged = part(row, "judged")
+    score, kl = number(row, "score"), number(row, "kl")
+    return {
+        "step": count(row, "update"),
+        "prompt": _turns(row),
+        "asked": Text(content=text((rows(row, "prompt") or [{}])[-1], "content")),
+        "completion": Text(content=text(row, "text")),
+        "score": None if score is None else rounded(score),
+        "judged": [(name, rounded(value)) for name in judged if (value := number(judged, name)) is not None],
+        "kl": None if kl is None else rounded(kl),
+        "tokens": count(row, "tokens"),
+        "ended": row.get("ended") is True,
+    }
 
 
 def _rewarded(row: dict[str, Any]) -> dict[str, Any]:
     reward, other = number(row, "reward"), number(row, "reference_reward")
     return {
         "category": text(row, "category"),
-        "prompt": [
-            {"role": text(one, "role"), "content": Text(content=text(one, "content"))} for one in rows(row, "prompt")
-        ],
+        "prompt": _turns(row),
         "completion": Text(content=text(row, "completion")),
         "reward": None if reward is None else rounded(reward),
         "tokens": count(row, "token_count"),
@@ -74,6 +95,10 @@ def _rewarded(row: dict[str, Any]) -> dict[str, Any]:
         "gap": None if reward is None or other is None else rounded(reward - other),
         "wins": None if reward is None or other is None else reward > other,
     }
+
+
+def _turns(row: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"role": text(one, "role"), "content": Text(content=text(one, "content"))} for one in rows(row, "prompt")]
 
 
 def _written(row: dict[str, Any]) -> dict[str, Any]:

@@ -159,6 +159,7 @@ def words(name: str) -> str:
         "evaluation_prompts": _("evaluation prompts"),
         "rows": _("rows"),
         "labels": _("labels"),
+        "reward_model": _("reward model"),
         **dict(Category.choices),
     }
     return str(known.get(name, str(name).replace("_", " ").replace("/", " ")))

@@ -30,20 +30,20 @@ def run_report(request: HttpRequest, pk: int) -> HttpResponse:
 
 @login_required
 def run_samples(request: HttpRequest, pk: int) -> HttpResponse:
-    """What the models of an evaluation wrote by reward (`?show=worst`), or a pretraining's model step by step."""
+    """What the models of an evaluation wrote by reward (`?show=worst`), or others' models step by step."""
     staff(request)
     run = get_object_or_404(Run.objects.select_related("project", "stage__round", "model"), pk=pk)
     if not reports.has_samples(run.kind):
         raise Http404(_("A run of this kind leaves no samples."))
     wanted = request.GET.get("show", "")
     shown = wanted if wanted in samples.SHOWN_AS else samples.SHOWN_AS[0]
-    is_pretraining = run.kind == "pretrain"
-    context: dict[str, Any] = {"run": run, "shown": shown, "is_pretraining": is_pretraining}
+    by_step = run.kind != "evaluate"
+    context: dict[str, Any] = {"run": run, "shown": shown, "by_step": by_step}
     try:
-        found = samples.by_step(run) if is_pretraining else samples.rewarded(run, shown_as=shown)
+        found = samples.by_step(run) if by_step else samples.rewarded(run, shown_as=shown)
     except Unreadable as error:
         found, context["problem"] = None, _("The samples cannot be read: %(why)s") % {"why": error}
-    size = STEPS_A_PAGE if is_pretraining else SAMPLES_A_PAGE
+    size = STEPS_A_PAGE if by_step else SAMPLES_A_PAGE
     context["is_there"] = found is not None
     context["page_obj"] = Paginator(found or [], size).get_page(request.GET.get("page"))
     return render(request, "training/samples.html", context)

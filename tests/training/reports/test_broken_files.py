@@ -34,12 +34,13 @@ BROKEN = [
     b"null",
     b"\xff\xfe",
     b'{"a": ' + b"[" * 100_000,
-    b'{"accuracy": "high", "policy": 3, "sources": {}, "curve": 7}',
+    b'{"accuracy": "high", "policy": 3, "sources": {}, "curve": 7, "judged": 3}',
     b'{"people": [], "kl": [], "sources": [1], "curve": [{"n": true, "kl": 1}], "win_rate": {"mean": "x"}}',
     b'{"calibration": {"bins": [{"low": 0, "high": 1, "comparisons": 3, "confidence": 7, "right": 9}]},'
     b' "best_of_n": [{"n": 2, "kl": 1e300, "reward_mean": 1}], "curve": [{"n": -1, "kl": -1, "reward_mean": 1}],'
-    b' "sources": [{"name": 5}]}',
-    b'{"accuracy": {"value": 7, "low": 6, "high": 8}, "win_rate": {"mean": -1}, "sources": 1, "chosen_reward": []}',
+    b' "sources": [{"name": 5}], "prompt": "what"}',
+    b'{"accuracy": {"value": 7, "low": 6, "high": 8}, "win_rate": {"mean": -1}, "sources": 1, "chosen_reward": [],'
+    b' "score": "x"}',
 ]
 
 
@@ -51,7 +52,9 @@ def test_a_broken_file_is_one_sentence(
     run = make(project, kind)
     report_files.write(run, FILES[kind], content)
     client.force_login(lead)
-    assert page_of(client, run).count("The report cannot be read: ") == 1
+    # A file of lines may have none yet.
+    is_sound = kind == "ppo" and not content
+    assert page_of(client, run).count("The report cannot be read: ") == (not is_sound)
 
 
 @pytest.mark.parametrize("kind", FILES)

@@ -50,7 +50,24 @@ def test_samples_of_a_pretraining_are_grouped_by_step_newest_first(
     assert "河水 600" in answer.content.decode()
 
 
-@pytest.mark.parametrize("kind", ["evaluate", "pretrain"])
+def test_answers_of_ppo_are_grouped_by_update_with_what_each_reward_gave(
+    client: Client, lead: User, project: Project
+) -> None:
+    run = make(project, "ppo", state="running")
+    report_files.ppo(run, words=f"{CHINESE_TEXT} {HOSTILE}", updates=7)
+    client.force_login(lead)
+    answer = client.get(reverse("training:run_samples", args=[run.pk]))
+    groups = list(answer.context["page_obj"])
+    assert [group["step"] for group in groups] == [7, 6, 5, 4, 3]
+    first = groups[0]["samples"][0]
+    assert (first["score"], first["kl"], first["tokens"], first["ended"]) == ("3.46", "1.00", 4, True)
+    assert first["judged"] == [("reward_model", "3.50"), ("length", "4.00")]
+    page = answer.content.decode()
+    assert CHINESE_TEXT in page and "<script>window" not in page and "reward model <b>3.50</b>" in page
+    assert "cut at the longest length" in page and "This text is empty." in page
+
+
+@pytest.mark.parametrize("kind", ["evaluate", "pretrain", "ppo"])
 def test_samples_that_are_absent_or_broken(client: Client, lead: User, project: Project, kind: str) -> None:
     run = make(project, kind)
     client.force_login(lead)

@@ -10,7 +10,7 @@ const words = document.getElementById("curve-strings").dataset;
 const SECONDS = 3;
 const SMOOTH_FROM = 60; // fewer points show their own shape
 // What one wants to see first; a trainer that logs none of them shows its first metric.
-const FIRST = ["loss", "train_loss", "accuracy", "rewards/accuracies", "tokens_per_s"];
+const FIRST = ["loss", "reward", "train_loss", "accuracy", "rewards/accuracies", "tokens_per_s"];
 
 let series = {};
 let seen = null; // the run's step when its numbers were last asked for
