@@ -19,6 +19,7 @@ _WHAT = {
     "sft": "A language model fine-tuned on demonstrations by people",
     "reward": "A reward model: one number for an answer to a prompt, higher where people would rank it higher",
     "dpo": "A language model tuned on people's preferences",
+    "ppo": "A language model that learnt from what a reward model says of its own answers",
     "best_of_n": "A language model fine-tuned on the best of several of its own answers, as a reward model judged them",
 }
 _TAGS = {"reward": ["reward-model", "text-classification"]}
@@ -26,6 +27,8 @@ _TAGS = {"reward": ["reward-model", "text-classification"]}
 _LIMITS = {
     "reward": "Its scores compare answers to one prompt. Between prompts they mean little, and a policy that is "
     "trained against it finds what it gets wrong (Gao et al. 2022).",
+    "ppo": "It was taught to please a reward model. Where that is wrong it is wrong as well, and the more so the "
+    "further it has gone (Gao et al. 2022): only people can say whether it became better.",
 }
 _LIMITS_OF_ALL = (
     "It has learnt what the people who wrote its data believed and preferred, with their mistakes. Nobody has tested "

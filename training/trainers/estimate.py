@@ -208,13 +208,17 @@ def _reinforcing(
     tokens = round(config.updates * config.rollout_prompts * (prompt + config.answers_each * config.max_new_tokens))
     trained = lora_parameters(model_config, config.lora_r) if config.trains_adapter else count
     drawn = 2.0 * count * tokens
-    reads = 2.0 * count * tokens * (4 if config.beta else 3)
-    passes = config.epochs * 2 * tokens * (6.0 * count if config.method == "full" else 4.0 * count + 2.0 * trained)
-    whole = 2 if config.trains_adapter else 3 + bool(config.beta)
+    # RLOO and GRPO have no critic.
+    learners = 2 if config.algorithm == "ppo" else 1
+    reads = 2.0 * count * tokens * (1 + learners + bool(config.beta))
+    passes = (
+        config.epochs * learners * tokens * (6.0 * count if config.method == "full" else 4.0 * count + 2.0 * trained)
+    )
+    whole = 2 if config.trains_adapter else 1 + learners + bool(config.beta)
     memory = {
         "weights": 4 * count * whole,
-        "gradients": 4 * 2 * trained,
-        "optimizer": 8 * 2 * trained,
+        "gradients": 4 * learners * trained,
+        "optimizer": 8 * learners * trained,
         "activations": _activations(
             "ppo",
             config,
@@ -228,7 +232,7 @@ def _reinforcing(
     seconds = 2 * rate["start"] + drawn / rate["sample"] + (reads + passes) / rate["train"]
     return Estimate(
         parameters=count,
-        trained_parameters=2 * trained,
+        trained_parameters=learners * trained,
         tokens=tokens,
         flops=drawn + reads + passes,
         memory_bytes=memory,

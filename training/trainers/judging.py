@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from training.records import PromptRow
-from training.trainers import reward_functions
+from training.trainers import parallel, reward_functions
 from training.trainers.completions import completion_row
 from training.trainers.config import PpoConfig
 from training.trainers.program import Job, TrainerError
@@ -27,7 +27,8 @@ class Drawn:
     """A prompt's answers: their text, ids, whether each ended, its scores, and three numbers for each of its tokens.
 
     `judged` are the rewards by name, unweighted, and `scores` what PPO is given of them. The token's numbers lie
-    behind one another, as the answers do: log-probabilities by the policy that drew and by the reference, and values.
+    behind one another, as the answers do: log-probabilities by the policy that drew and by the reference (none where
+    nothing is paid for the distance), and values.
     """
 
     at: int
@@ -110,7 +111,9 @@ class Judge:
                     )
                 )
             with self.scoring() as scorer:
-                scores = scorer.all_scores(encoded, rows_at_once=self.config.micro, job=self.job)
+                # Several processes have answers of their own, of which one may have more; they stop together, later.
+                job = self.job if parallel.world_size() == 1 else None
+                scores = scorer.all_scores(encoded, rows_at_once=self.config.micro, job=job)
             for one, own in zip(found, scores, strict=True):
                 one.judged["reward_model"] = [score - self.zero_point for score in own]
         for name, (_, function) in self.functions.items():

@@ -125,6 +125,8 @@ class Ppo:
             name: torch.tensor([value for one in self.drawn for value in getattr(one, name)])
             for name in ("log_probs", "reference", "values")
         }
+        if not self.beta:
+            flat["reference"] = flat["log_probs"]
         scores = [score for one in self.drawn for score in one.scores]
         rewards = ppo_losses.token_rewards(
             flat["log_probs"], flat["reference"], scores, lengths=lengths, beta=self.beta
@@ -143,13 +145,14 @@ class Ppo:
         numbers = {
             "reward": math.fsum(value for one in self.drawn for value in self.rollouts.judge.totals(one)) / answers,
             "score": math.fsum(scores) / answers,
-            "kl": float((flat["log_probs"] - flat["reference"]).sum()) / answers,
             "entropy": math.fsum(one.entropy for one in self.drawn) / sum(sizes),
             "answer_tokens": sum(sizes) / answers,
             "end_rate": sum(ended) / answers,
             "explained_variance": ppo_losses.explained_variance(flat["values"], returns),
             "beta": self.beta,
         }
+        if self.beta:  # else nobody has asked the reference
+            numbers["kl"] = float((flat["log_probs"] - flat["reference"]).sum()) / answers
         self._guard(numbers)
         return numbers
 

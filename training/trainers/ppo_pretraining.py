@@ -10,6 +10,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from training.records import RecordError
 from training.trainers.config import PpoConfig, build
 from training.trainers.corpus.manifest import read_manifest
 from training.trainers.pretrain_sources import corpus_of, sources_of
@@ -34,6 +35,8 @@ class Pretraining:
             tokenizer=tokenizer,
             end_of_text=end_of_text_id(tokenizer),
         )
+        if not self.sources.rows_per_epoch:
+            raise RecordError(f"The sources in {path} leave no text to mix in.")
         self._epoch, self._order = -1, list[int]()
 
     def row(self, number: int) -> list[int]:

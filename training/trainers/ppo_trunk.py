@@ -67,7 +67,8 @@ def adapter_of(reward_model: str, start: str) -> RewardAdapter | None:
     try:
         facts = json.loads((folder / "adapter" / "adapter_config.json").read_text(encoding="utf-8"))
         plain = not any(facts.get(name) for name in ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern"))
-        if facts["peft_type"] != "LORA" or not plain or not base.is_dir():
+        named = isinstance(facts["target_modules"], list)
+        if facts["peft_type"] != "LORA" or not plain or not named or not base.is_dir():
             return None
         from safetensors.torch import load_file
 

@@ -90,7 +90,9 @@ def call(name: str, function: RewardFunction, answer: Answered) -> float:
         found = float(function(answer))
     except Exception as error:  # what somebody's function raises cannot be known
         said = (str(error).splitlines() or [""])[0]
-        raise RewardFunctionError(f"The reward function {name} raised {type(error).__name__}: {said}") from error
+        raise RewardFunctionError(
+            f"The reward function {name} raised {type(error).__name__}: {said.rstrip('.')}."
+        ) from error
     if not math.isfinite(found):
         raise RewardFunctionError(f"The reward function {name} gave {found}, which is not a finite number.")
     return found

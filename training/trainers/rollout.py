@@ -18,7 +18,7 @@ from training.trainers.config import PpoConfig
 from training.trainers.judging import Drawn, Judge
 from training.trainers.policy_drawing import PolicySampler
 from training.trainers.ppo_models import Answers, Models
-from training.trainers.program import Job, Stopped
+from training.trainers.program import Job, Stopped, TrainerError
 
 
 def answers_of(group: Sequence[Drawn]) -> list[Answers]:
@@ -52,9 +52,24 @@ class Rollouts:
     def draw(self, update: int, places: Sequence[int]) -> list[Drawn]:
         """The measured answers of the prompts at these places, in their order, in every process.
 
-        Raises Stopped where the run is asked to stop, TrainerError where a score is not a finite number.
+        Raises Stopped where the run is asked to stop; TrainerError, in all processes, where sampler or reward fails.
         """
         own = list(places[parallel.rank() :: parallel.world_size()])
+        if parallel.world_size() == 1:
+            return self._measured(update, own)
+        try:
+            told = {"drawn": [dataclasses.asdict(one) for one in self._measured(update, own)], "fault": ""}
+        except TrainerError as fault:
+            told = {"drawn": [], "fault": str(fault)}
+        everybodys = [json.loads(one) for one in parallel.gather(json.dumps(told).encode())]
+        for one in everybodys:
+            if one["fault"]:
+                raise TrainerError(one["fault"])
+        found = {one["at"]: Drawn(**one) for told in everybodys for one in told["drawn"]}
+        return [found[place] for place in places]
+
+    def _measured(self, update: int, own: Sequence[int]) -> list[Drawn]:
+        """This process's part, with the seconds it took."""
         clock = time.monotonic()
         found = self._sample(update, own)
         sampled = time.monotonic()
@@ -66,11 +81,7 @@ class Rollouts:
             "score_seconds": judged - sampled,
             "read_seconds": time.monotonic() - judged,
         }
-        if parallel.world_size() == 1:
-            return found
-        message = json.dumps([dataclasses.asdict(one) for one in found]).encode()
-        all_of_them = {one["at"]: Drawn(**one) for told in parallel.gather(message) for one in json.loads(told)}
-        return [all_of_them[place] for place in places]
+        return found
 
     def _sample(self, update: int, places: Sequence[int]) -> list[Drawn]:
         self.models.use("policy")
@@ -97,8 +108,6 @@ class Rollouts:
                 for one, own in zip(group, values.split([sum(one.lengths) for one in group]), strict=True):
                     one.values = own.float().tolist()
             if not self.config.beta:
-                for one in found:
-                    one.reference = list(one.log_probs)
                 return
             with self.models.reference() as reference:
                 for group in groups:

@@ -8,6 +8,13 @@ def share_of_e(answer: Answered) -> float:
     return answer.text.count("e") / max(1, len(answer.text))
 
 
+def raises_at_3(answer: Answered) -> float:
+    """For the third prompt of tests alone."""
+    if "Say 3 of it." in answer.prompt[-1]["content"]:
+        raise ValueError("no number for 3")
+    return 1.0
+
+
 def raises(answer: Answered) -> float:
     raise ValueError("no number today")
 

@@ -87,6 +87,8 @@ def test_interrupted_and_resumed_equals_uninterrupted(
 @pytest.mark.parametrize(("method", "judge"), [("full", "whole"), ("lora", "adapted")])
 def test_two_processes_take_the_update_of_one(ppo: Any, method: str, judge: str) -> None:
     params = {"method": method, "judge": judge, "updates": 2}
+    if method == "lora":  # of 9 prompts one process has more than the other
+        params |= {"rollout_prompts": 9, "batch_size": 3, "micro_batch_size": 1}
     one, two = ppo("one", **params), ppo("two", pair=True, processes=2, **params)
     assert one.code == two.code == 0, one.stderr + two.stderr
     for ours, theirs in zip(updates(one), updates(two), strict=True):
@@ -94,6 +96,26 @@ def test_two_processes_take_the_update_of_one(ppo: Any, method: str, judge: str)
             assert theirs[name] == pytest.approx(ours[name], rel=1e-3, abs=1e-4), name
     ours, theirs = (load_file(run.output / "model.safetensors") for run in (one, two))
     assert max(float((ours[name] - theirs[name]).abs().max()) for name in ours) < 1e-4
+
+
+def test_what_fails_in_one_process_ends_both_with_its_sentence_and_a_state(
+    ppo: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HONE_REWARD_FUNCTIONS", "tests.training.trainers.odd_rewards:raises_at_3")
+    # All 32 prompts come in the first update, the third in one process.
+    size = {"rollout_prompts": 32, "batch_size": 32, "answers_each": 1, "updates": 1}
+    run = ppo(pair=True, processes=2, **WANTED | {"reward_functions": "raises_at_3=1"}, **size)
+    assert run.code == 1 and "raised ValueError: no number for 3. The prompt was p3." in run.result["error"]
+    assert list((run.folder / "resume").iterdir())
+
+
+def test_without_a_price_the_distance_is_not_known(ppo: Any) -> None:
+    run = ppo(updates=1, beta=0.0, max_kl=1e-9, learning_rate=1e-2)
+    assert run.code == 0, run.stderr
+    [numbers] = updates(run)
+    assert "kl" not in numbers and numbers["reward"] != 0
+    rows = [json.loads(line) for line in (run.folder / "samples.jsonl").read_text().splitlines()]
+    assert rows and not any("kl" in row for row in rows)
 
 
 @pytest.mark.parametrize(

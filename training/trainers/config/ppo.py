@@ -221,7 +221,8 @@ class PpoConfig(OptimizingConfig):
     )
     max_kl: float = option(
         100.0,
-        "The run stops, and keeps what it has, where answers lie this far from the model it started from; 0 never.",
+        "The run stops, and keeps what it has, where answers lie this far from the model it started from; 0 never, and "
+        "with beta 0 the distance is not known.",
         minimum=0.0,
         maximum=1e6,
         unit="nats an answer",
