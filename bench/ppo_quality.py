@@ -1,6 +1,6 @@
 """PPO of SmolLM2 against a reward model from real people's comparisons, and what a different judge says of the policy.
 
-    python -m bench.ppo_quality [--data FOLDER] [--model smollm2] [--rows 960] [--updates 24] [--json]
+    python -m bench.ppo_quality [--data FOLDER] [--model smollm2] [--rows 960] [--updates 24] [--prompts 32] [--json]
 
 The conversations of the helpful HH-RLHF files (Bai et al. 2022) are parted in three by their first words: from one part
 comes the reward model, from another the judge, with a head of its own, and the third asks. PPO trains an adapter
@@ -29,7 +29,7 @@ from training.records import PromptRow, RankingRow, write_parquet
 from training.trainers import hardware
 
 HELPFUL = ("helpful", "helpful, rejection-sampled")
-EVALUATED = 96
+EVALUATED = 64
 
 
 def parts(rows: Sequence[RankingRow]) -> dict[str, list[RankingRow]]:
@@ -63,7 +63,7 @@ def stage(name: str, *, folder: Path, model: Path, data: Path, inputs: dict[str,
     return result
 
 
-def measure(*, data: Path, model: str, rows: int, updates: int, folder: Path) -> dict[str, Any]:
+def measure(*, data: Path, model: str, rows: int, updates: int, an_update: int, folder: Path) -> dict[str, Any]:
     began = time.monotonic()
     usable = [row for row in comparisons(data, Counter()) if row.category in HELPFUL]
     random.Random(0).shuffle(usable)
@@ -106,13 +106,13 @@ def measure(*, data: Path, model: str, rows: int, updates: int, folder: Path) ->
         data=folder / "ppo.parquet",
         inputs={"reward_model": models["reward_model"]},
         updates=updates,
-        rollout_prompts=32,
-        batch_size=16,
+        rollout_prompts=an_update,
+        batch_size=an_update // 2,
         micro_batch_size=8,
         epochs=2,
         max_new_tokens=64,
         max_length=256,
-        learning_rate=1e-4,
+        learning_rate=3e-4,
         checkpoint_steps=0,
         precision=precision,
         no_end="neither",
@@ -176,13 +176,19 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2", help="smollm2, tiny, or a folder")
     parser.add_argument("--rows", type=int, default=960, help="comparisons that each reward model is trained on")
     parser.add_argument("--updates", type=int, default=24, help="updates of PPO")
+    parser.add_argument("--prompts", type=int, default=32, help="prompts of an update")
     parser.add_argument("--json", action="store_true", help="one last line of JSON")
     given = parser.parse_args()
     if missing := [name for name in FILES.values() if not (given.data / name).is_file()]:
         raise SystemExit(f"The folder {given.data} lacks {', '.join(missing)}.")
     with tempfile.TemporaryDirectory(prefix="bench-ppo-quality-") as folder:
         numbers = measure(
-            data=given.data, model=given.model, rows=given.rows, updates=given.updates, folder=Path(folder)
+            data=given.data,
+            model=given.model,
+            rows=given.rows,
+            updates=given.updates,
+            an_update=given.prompts,
+            folder=Path(folder),
         )
     show(numbers)
     if given.json:
