@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from training.records import PromptRow
 from training.trainers import hardware, models, optimizers, policy_updates, states
@@ -73,6 +73,7 @@ class ByTrl:
                 self.seconds, self.drawn = {}, []
                 self.trainer._metrics["train"].clear()
             clock, norms = time.monotonic(), list[float]()
+            elsewhere = math.fsum(self.seconds.values())  # of an attempt before
             for _ in range(self.steps_an_update - done):
                 if self.job.stop:
                     self._save()
@@ -80,7 +81,7 @@ class ByTrl:
                 norms.append(self._take_step(update))
             metrics = self._numbers() | self.seconds
             metrics["grad_norm"] = math.fsum(norms) / len(norms)
-            metrics["learn_seconds"] = time.monotonic() - clock - math.fsum(self.seconds.values())
+            metrics["learn_seconds"] = time.monotonic() - clock - (math.fsum(self.seconds.values()) - elsewhere)
             self.samples.write(
                 update + 1, [self.prompts[one.at] for one in self.drawn], self.drawn, total=config.updates
             )
@@ -101,8 +102,6 @@ class ByTrl:
         own = [int(place) for place in asked[:: config.answers_each]]
         clock = time.monotonic()
         self.drawn = self.sampler.draw(update, own, self.prompts)
-        self.answers += sum(len(one.answers) for one in self.drawn)
-        self.tokens += sum(sum(one.lengths) for one in self.drawn)
         self.seconds["sample_seconds"] = time.monotonic() - clock
         return [ids for one in self.drawn for ids in one.answers]
 
@@ -114,6 +113,8 @@ class ByTrl:
             one.scores = [
                 self.judge.held(score, ended=ended) for score, ended in zip(one.scores, one.ended, strict=True)
             ]
+        self.answers += sum(len(one.answers) for one in self.drawn)
+        self.tokens += sum(sum(one.lengths) for one in self.drawn)
         self.seconds["score_seconds"] = time.monotonic() - clock
         return [score for one in self.drawn for score in one.scores]
 
@@ -171,7 +172,8 @@ class ByTrl:
         for parameter in self.parameters.values():
             parameter.grad = None
 
-    def _give_up(self, sentence: str) -> None:
+    def _give_up(self, sentence: str) -> NoReturn:
+        """Ends the run with its state and the policy as it is in the run's folder."""
         self._save()
         path = self.job.run_dir / "stopped"
         models.save_model(path, model=self.model, tokenizer=self.tokenizer)
