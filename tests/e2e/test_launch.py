@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from hone.accounts.models import Project, User
 from tests import factories
@@ -15,7 +15,11 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.fixture
-def form(open_page: OpenPage, project: Project, lead: User, settings: object, tmp_path: Path):
+def form(
+    open_page: OpenPage, project: Project, lead: User, settings: object, tmp_path: Path, problems: Problems
+) -> Page:
+    # Whoever sends the form leaves the page, perhaps while an estimate is under way.
+    problems.expect("htmx:sendAbort", "htmx:afterRequest")
     settings.CORPORA_DIR = tmp_path / "no-corpora"  # type: ignore[attr-defined]
     factories.make_checkpoint(name="base-model")
     factories.make_checkpoint(name="judge", kind="reward", project=project)
@@ -29,7 +33,7 @@ def form(open_page: OpenPage, project: Project, lead: User, settings: object, tm
     return page
 
 
-def test_a_round_starts_on_a_site_without_corpora(form) -> None:
+def test_a_round_starts_on_a_site_without_corpora(form: Page) -> None:
     """Pretraining is left out, so that its corpora, of which there are none, hold nothing up."""
     form.get_by_role("checkbox", name="Write", exact=True).check()
     form.get_by_role("button", name="Start the round").click()
@@ -37,14 +41,14 @@ def test_a_round_starts_on_a_site_without_corpora(form) -> None:
     assert Round.objects.get().stages.get().kind == "write"
 
 
-def test_pretraining_without_corpora_is_held_up(form) -> None:
+def test_pretraining_without_corpora_is_held_up(form: Page) -> None:
     form.get_by_role("checkbox", name="Pretrain", exact=True).check()
     form.get_by_role("button", name="Start the round").click()
     expect(form.locator("[name=pretrain-corpora]")).to_be_focused()
     assert not Round.objects.exists()
 
 
-def test_ppo_that_asks_for_more_prompts_than_there_are_is_told_beside_the_field(form, problems: Problems) -> None:
+def test_ppo_that_asks_for_more_prompts_than_there_are_is_told_beside_the_field(form: Page, problems: Problems) -> None:
     problems.expect("400 (Bad Request)", "422")
     form.get_by_role("checkbox", name="PPO", exact=True).check()
     form.get_by_role("button", name="Start the round").click()
