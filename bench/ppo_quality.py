@@ -29,7 +29,7 @@ from training.records import PromptRow, RankingRow, write_parquet
 from training.trainers import hardware
 
 HELPFUL = ("helpful", "helpful, rejection-sampled")
-EVALUATED = 64
+EVALUATED = 48
 
 
 def parts(rows: Sequence[RankingRow]) -> dict[str, list[RankingRow]]:
@@ -41,9 +41,10 @@ def parts(rows: Sequence[RankingRow]) -> dict[str, list[RankingRow]]:
     return found
 
 
-def _some(rows: Sequence[RankingRow], count: int) -> list[RankingRow]:
-    """So many to train on at most, and all that are held out."""
-    return [*[row for row in rows if row.split == "train"][:count], *[row for row in rows if row.split == "heldout"]]
+def _some(rows: Sequence[RankingRow], count: int, heldout: int) -> list[RankingRow]:
+    """So many to train on and so many held out, at most."""
+    train, held = ([row for row in rows if row.split == split] for split in ("train", "heldout"))
+    return [*train[:count], *held[:heldout]]
 
 
 def asked(rows: Sequence[RankingRow]) -> list[PromptRow]:
@@ -63,7 +64,9 @@ def stage(name: str, *, folder: Path, model: Path, data: Path, inputs: dict[str,
     return result
 
 
-def measure(*, data: Path, model: str, rows: int, updates: int, an_update: int, folder: Path) -> dict[str, Any]:
+def measure(
+    *, data: Path, model: str, rows: int, heldout: int, updates: int, an_update: int, folder: Path
+) -> dict[str, Any]:
     began = time.monotonic()
     usable = [row for row in comparisons(data, Counter()) if row.category in HELPFUL]
     random.Random(0).shuffle(usable)
@@ -75,7 +78,7 @@ def measure(*, data: Path, model: str, rows: int, updates: int, an_update: int, 
     precision = "float32" if hardware.emulates_bfloat16() else "bfloat16"
     learnt = {
         name: train(
-            _some(of[name], rows),
+            _some(of[name], rows, heldout),
             model=base,
             params={
                 "method": "full",
@@ -132,7 +135,7 @@ def measure(*, data: Path, model: str, rows: int, updates: int, an_update: int, 
         )
         judged[name] = result["metrics"]
     return {
-        "comparisons": rows,
+        "comparisons": {name: one["consumed"]["rows"] for name, one in learnt.items()},
         "accuracy": {name: one["report"]["accuracy"] for name, one in learnt.items()},
         "updates": [
             {name: event["metrics"][name] for name in ("reward", "kl", "entropy", "end_rate", "answer_tokens")}
@@ -175,6 +178,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=shared, help="the folder of the hh_*.jsonl.gz files")
     parser.add_argument("--model", default="smollm2", help="smollm2, tiny, or a folder")
     parser.add_argument("--rows", type=int, default=960, help="comparisons that each reward model is trained on")
+    parser.add_argument(
+        "--heldout", type=int, default=400, help="held-out comparisons that each is measured on, at most"
+    )
     parser.add_argument("--updates", type=int, default=24, help="updates of PPO")
     parser.add_argument("--prompts", type=int, default=32, help="prompts of an update")
     parser.add_argument("--json", action="store_true", help="one last line of JSON")
@@ -186,6 +192,7 @@ def main() -> None:
             data=given.data,
             model=given.model,
             rows=given.rows,
+            heldout=given.heldout,
             updates=given.updates,
             an_update=given.prompts,
             folder=Path(folder),
