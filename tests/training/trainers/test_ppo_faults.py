@@ -67,6 +67,12 @@ def messages(job: Job) -> list[str]:
     return [event["message"] for event in map(json.loads, lines) if event["type"] == "status"]
 
 
+def apart(one: Any, other: Any) -> float:
+    """The largest difference between the weights that two outcomes left."""
+    ours, theirs = (load_file(Path(str(outcome.checkpoint)) / "model.safetensors") for outcome in (one, other))
+    return max(float((ours[name] - theirs[name]).abs().max()) for name in ours)
+
+
 def test_no_more_than_a_block_of_logits_is_alive_at_once(
     tiny: Path, judges: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,12 +254,7 @@ def test_a_sampler_that_dies_leaves_a_state_and_the_run_goes_on_to_the_same_end(
     assert list((broken.run_dir / "resume").iterdir())
     monkeypatch.undo()
     again = ppo.run(job_of(tmp_path / "broken", tiny, many, judges["adapted"], resume=True, **given))
-    ours, theirs = weights_of(whole), weights_of(again)
-    assert max(float((ours[name] - theirs[name]).abs().max()) for name in ours) < 1e-6
-
-
-def weights_of(outcome: Any) -> dict[str, torch.Tensor]:
-    return load_file(Path(str(outcome.checkpoint)) / "model.safetensors")
+    assert apart(whole, again) < 1e-6
 
 
 @pytest.mark.slow
@@ -287,8 +288,7 @@ def test_a_reward_function_that_fails_leaves_a_state_and_the_run_goes_on_once_it
             ppo.run(broken)
     assert list((broken.run_dir / "resume").iterdir())
     again = ppo.run(job_of(tmp_path / "broken", tiny, many, judges["adapted"], resume=True, **given))
-    ours, theirs = weights_of(whole), weights_of(again)
-    assert max(float((ours[name] - theirs[name]).abs().max()) for name in ours) < 1e-6
+    assert apart(whole, again) < 1e-6
 
 
 @pytest.mark.slow
