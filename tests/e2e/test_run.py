@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from django.utils import timezone
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from hone.accounts.models import Project, User
 from tests import factories, report_files
@@ -81,3 +81,25 @@ def test_a_report_appears_while_the_run_goes_on_and_stays(open_page: OpenPage, l
     page.clock.fast_forward(11_000)
     expect(page.locator("#run-report")).not_to_have_attribute("hx-get", re.compile("."))
     expect(fold).to_have_attribute("open", "")
+
+
+def test_a_slow_server_at_the_runs_end_leaves_the_page_whole(open_page: OpenPage, lead: User, project: Project) -> None:
+    """A tick while a poll is still under way must not be asked later, when the page no longer swaps calmly."""
+    run = factories.make_run(project, kind="pretrain", state="running", total_steps=9)
+    report_files.corpus(run, words="words")
+    page = open_page(lead)
+    page.clock.install()
+    page.goto(f"/console/runs/{run.pk}/")
+    held: list[Route] = []
+    page.route(f"**/console/runs/{run.pk}/live/", lambda route: held.append(route))  # Playwright marks its handlers
+    page.clock.fast_forward(3_100)
+    eventually(page, lambda: held)
+    page.clock.fast_forward(3_100)
+    page.clock.fast_forward(3_100)
+    Run.objects.filter(pk=run.pk).update(state="succeeded", step=9)
+    held[0].continue_()
+    expect(page.locator("#run-live")).to_have_attribute("data-run-state", "succeeded")
+    page.wait_for_timeout(300)
+    assert len(held) == 1
+    expect(page.locator("#run-live")).to_have_count(1)
+    expect(page.get_by_role("region", name="What it measured")).to_be_visible()

@@ -33,9 +33,10 @@ htmx.defineExtension("calm", {
   handleSwap: (style, target, fragment) => (style === "calm" ? calm(target, fragment) : false),
 });
 
-// A hidden tab asks for nothing.
+// A hidden tab asks for nothing, nor does a part whose last answer has ended its polling: the tick that still comes then
+// (queued behind that answer, or before htmx settles) would find no hx-swap and replace what is kept.
 document.addEventListener("htmx:beforeRequest", (event) => {
-  if (document.hidden && event.target.hasAttribute("data-live")) event.preventDefault();
+  if (document.hidden || !event.target.hasAttribute("data-live")) event.preventDefault();
 });
 const setLost = (isLost) => lost?.toggleAttribute("hidden", !isLost);
 document.addEventListener("htmx:afterRequest", (event) => {
