@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
-import signal
-import statistics
 from pathlib import Path
 from typing import Any
 
 import pytest
-from safetensors.torch import load_file
 
-from tests.training.trainers.test_ppo import WANTED, updates
-from tests.training.trainers.test_stages import after_step
+from tests.training.trainers.test_ppo import LEARNS, WANTED, assert_it_learnt, stopped_and_killed, updates
 from training.trainers.config import validate
 from training.trainers.program import check_model
 
@@ -24,34 +19,17 @@ ALGORITHMS = pytest.mark.parametrize("algorithm", ["rloo", "grpo"])
 
 @ALGORITHMS
 def test_they_learn_a_reward_that_can_be_computed(ppo: Any, algorithm: str) -> None:
-    size = {"rollout_prompts": 16, "batch_size": 16, "micro_batch_size": 16, "answers_each": 8, "updates": 16}
-    run = ppo(
-        algorithm=algorithm, method="full", learning_rate=3e-3, lr_scheduler="constant", beta=0.0, **WANTED, **size
-    )
-    assert run.code == 0, run.stderr
-    rewards = [numbers["reward"] for numbers in updates(run)]
-    early, late = rewards[:5], rewards[-5:]
-    error = math.sqrt((statistics.variance(early) + statistics.variance(late)) / 5)
-    assert statistics.mean(late) - statistics.mean(early) > 5 * error, rewards
+    run = ppo(algorithm=algorithm, method="full", **LEARNS | {"learning_rate": 3e-3})
+    assert_it_learnt(run)
     check_model(str(run.output))
 
 
 @ALGORITHMS
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_interrupted_and_resumed_equals_uninterrupted(ppo: Any, algorithm: str, number: signal.Signals) -> None:
-    params = {"algorithm": algorithm, "method": "lora", "updates": 5}
-    whole = ppo("whole", **params)
-    broken = ppo("broken", meanwhile=after_step(2, number), **params)
-    assert broken.code == (-signal.SIGKILL if number == signal.SIGKILL else 3), broken.stderr
-    again = ppo("broken", resume=True, **params)
-    assert whole.code == again.code == 0, whole.stderr + again.stderr
-    assert any(event.get("message", "").startswith("Resuming after step") for event in again.events)
-    ours, theirs = (load_file(run.output / "model.safetensors") for run in (whole, again))
-    for name, value in ours.items():
-        assert (value - theirs[name]).abs().max() < 1e-6, name
-    shown = [(run.folder / "samples.jsonl").read_text() for run in (whole, again)]
+def test_interrupted_and_resumed_equals_uninterrupted(ppo: Any, algorithm: str) -> None:
+    runs = stopped_and_killed(ppo, algorithm=algorithm, method="lora")
+    shown = [(run.folder / "samples.jsonl").read_text() for run in runs]
     assert shown[0] == shown[1]
-    assert not list(again.folder.rglob("*.pt")) and not list(again.folder.rglob("*.bin"))
+    assert not list(runs[1].folder.rglob("*.pt")) and not list(runs[1].folder.rglob("*.bin"))
 
 
 @ALGORITHMS
