@@ -13,10 +13,8 @@ word is worth nothing.
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -24,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.reward import run
-from bench.reward_quality import FILES, comparisons, train
+from bench.reward_quality import by_hand, comparisons, train
 from training.records import PromptRow, RankingRow, write_parquet
 from training.trainers import hardware
 
@@ -65,7 +63,7 @@ def stage(name: str, *, folder: Path, model: Path, data: Path, inputs: dict[str,
 
 
 def measure(
-    *, data: Path, model: str, rows: int, heldout: int, updates: int, an_update: int, folder: Path
+    *, data: Path, model: str, rows: int, heldout: int, updates: int, prompts: int, folder: Path
 ) -> dict[str, Any]:
     began = time.monotonic()
     usable = [row for row in comparisons(data, Counter()) if row.category in HELPFUL]
@@ -96,9 +94,9 @@ def measure(
         )
         for seed, name in enumerate(("reward_model", "judge"))
     }
-    prompts = asked(of["prompts"])
-    random.Random(1).shuffle(prompts)
-    files = {"ppo": prompts[EVALUATED:], "evaluate": prompts[:EVALUATED]}
+    asking = asked(of["prompts"])
+    random.Random(1).shuffle(asking)
+    files = {"ppo": asking[EVALUATED:], "evaluate": asking[:EVALUATED]}
     for name, chosen in files.items():
         write_parquet(folder / f"{name}.parquet", chosen, row_type=PromptRow)
     models = {name: str(folder / name / "out") for name in learnt}
@@ -109,8 +107,8 @@ def measure(
         data=folder / "ppo.parquet",
         inputs={"reward_model": models["reward_model"]},
         updates=updates,
-        rollout_prompts=an_update,
-        batch_size=an_update // 2,
+        rollout_prompts=prompts,
+        batch_size=prompts // 2,
         micro_batch_size=8,
         epochs=2,
         max_new_tokens=64,
@@ -173,33 +171,13 @@ def show(numbers: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    shared = Path(__file__).resolve().parents[2] / "shared" / "data" / "preferences"
-    parser.add_argument("--data", type=Path, default=shared, help="the folder of the hh_*.jsonl.gz files")
-    parser.add_argument("--model", default="smollm2", help="smollm2, tiny, or a folder")
-    parser.add_argument("--rows", type=int, default=960, help="comparisons that each reward model is trained on")
-    parser.add_argument(
-        "--heldout", type=int, default=400, help="held-out comparisons that each is measured on, at most"
-    )
-    parser.add_argument("--updates", type=int, default=24, help="updates of PPO")
-    parser.add_argument("--prompts", type=int, default=32, help="prompts of an update")
-    parser.add_argument("--json", action="store_true", help="one last line of JSON")
-    given = parser.parse_args()
-    if missing := [name for name in FILES.values() if not (given.data / name).is_file()]:
-        raise SystemExit(f"The folder {given.data} lacks {', '.join(missing)}.")
-    with tempfile.TemporaryDirectory(prefix="bench-ppo-quality-") as folder:
-        numbers = measure(
-            data=given.data,
-            model=given.model,
-            rows=given.rows,
-            heldout=given.heldout,
-            updates=given.updates,
-            an_update=given.prompts,
-            folder=Path(folder),
-        )
-    show(numbers)
-    if given.json:
-        print(json.dumps(numbers))
+    numbers = {
+        "rows": (960, "comparisons that each reward model is trained on"),
+        "heldout": (400, "held-out comparisons that each is measured on, at most"),
+        "updates": (24, "updates of PPO"),
+        "prompts": (32, "prompts of an update"),
+    }
+    by_hand(__doc__, measure=measure, show=show, numbers=numbers)
 
 
 if __name__ == "__main__":

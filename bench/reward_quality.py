@@ -23,7 +23,7 @@ import re
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -210,32 +210,40 @@ def show(numbers: dict[str, Any]) -> None:
     print(f"This run saw {times:,.0f} times fewer comparisons than the HH-RLHF training sets hold.")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def by_hand(
+    doc: str | None,
+    *,
+    measure: Callable[..., dict[str, Any]],
+    show: Callable[[dict[str, Any]], None],
+    numbers: Mapping[str, tuple[float, str]],
+) -> None:
+    """A benchmark on the HH-RLHF files from the command line; `numbers` are its own options: default and help."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     shared = Path(__file__).resolve().parents[2] / "shared" / "data" / "preferences"
     parser.add_argument("--data", type=Path, default=shared, help="the folder of the hh_*.jsonl.gz files")
     parser.add_argument("--model", default="smollm2", help="smollm2, tiny, or a folder")
-    parser.add_argument("--minutes", type=float, default=55.0, help="how long it may take")
-    parser.add_argument("--rows", type=int, default=0, help="training comparisons at most; 0 takes what fits")
-    parser.add_argument("--heldout", type=int, default=900, help="held-out comparisons at most")
-    parser.add_argument("--rate", type=float, default=3e-5, help="the largest learning rate")
+    for name, (default, words) in numbers.items():
+        parser.add_argument(f"--{name}", type=type(default), default=default, help=words)
     parser.add_argument("--json", action="store_true", help="one last line of JSON")
-    given = parser.parse_args()
-    if missing := [name for name in FILES.values() if not (given.data / name).is_file()]:
-        raise SystemExit(f"The folder {given.data} lacks {', '.join(missing)}.")
-    with tempfile.TemporaryDirectory(prefix="bench-reward-quality-") as folder:
-        numbers = measure(
-            data=given.data,
-            model=given.model,
-            minutes=given.minutes,
-            rows=given.rows,
-            heldout=given.heldout,
-            rate=given.rate,
-            folder=Path(folder),
-        )
-    show(numbers)
-    if given.json:
-        print(json.dumps(numbers))
+    given = vars(parser.parse_args())
+    as_json = given.pop("json")
+    if missing := [name for name in FILES.values() if not (given["data"] / name).is_file()]:
+        raise SystemExit(f"The folder {given['data']} lacks {', '.join(missing)}.")
+    with tempfile.TemporaryDirectory(prefix=f"bench-{Path(parser.prog).stem}-") as folder:
+        found = measure(**given, folder=Path(folder))
+    show(found)
+    if as_json:
+        print(json.dumps(found))
+
+
+def main() -> None:
+    numbers = {
+        "minutes": (55.0, "how long it may take"),
+        "rows": (0, "training comparisons at most; 0 takes what fits"),
+        "heldout": (900, "held-out comparisons at most"),
+        "rate": (3e-5, "the largest learning rate"),
+    }
+    by_hand(__doc__, measure=measure, show=show, numbers=numbers)
 
 
 if __name__ == "__main__":
