@@ -74,8 +74,8 @@ def make_qualification(project: Project, *, actor: User, words: str = "?", **fie
     return made
 
 
-def make_prompt(project: Project, text: str | None = None, **fields: Any) -> Prompt:
-    messages = [{"role": "user", "content": text or f"Question {next(_number)}?"}]
+def make_prompt(project: Project, text: str | None = None, messages: Any = None, **fields: Any) -> Prompt:
+    messages = messages or [{"role": "user", "content": text or f"Question {next(_number)}?"}]
     values = {"messages": messages, "content_hash": content_hash(messages), "category": "open_qa", **fields}
     return Prompt.objects.create(project=project, **values)
 

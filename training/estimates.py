@@ -13,7 +13,7 @@ from hone.accounts.models import Project
 from labeling.models import Completion, Demonstration, Prompt, Ranking
 from labeling.review.exporting import settled
 from training import corpora, rounds, stage_data
-from training.forms import TRAINERS, RoundForm
+from training.forms import TRAINERS, RoundForm, to_reinforce
 from training.models import Stage
 from training.records import split_of
 from training.trainers.estimate import Estimate, estimate
@@ -97,10 +97,7 @@ def _data(project: Project, values: dict[str, Any], k: int) -> dict[Stage.Kind, 
 
     train_share = _train_share(project, heldout)
     to_choose = min(int(values.get("best_of_n-prompts") or 0), Prompt.objects.filter(project=project).count())
-    to_reinforce = stage_data.prompts_to_reinforce(
-        project, heldout_percent=heldout, with_demonstrated=bool(values.get("ppo-allow_sft_prompts"))
-    )
-    reinforced = min(to_reinforce.count(), int(values.get("ppo-prompts") or 0)) if values.get("use-ppo") else 0
+    reinforced = to_reinforce(project, values).count() if values.get("use-ppo") else 0
     heldout_prompts = stage_data.prompts_to_evaluate(
         project, heldout_percent=heldout, wanted=int(values.get("evaluate-prompts") or 0)
     )

@@ -1,18 +1,21 @@
 """The launch form: a round's recipe, with every trainer field taken from where the trainer defines it."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django import forms
 from django.conf import settings
+from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
 from hone.accounts.models import Project
+from labeling.models import Prompt
 from training import corpora
 from training.form_fields import stage_fields
 from training.models import Checkpoint, Stage
 from training.rounds import ORDER, Recipe, check_order
-from training.stage_data import POLICIES, prompts_to_reinforce, reward_models
+from training.stage_data import POLICIES, prompts_to_reinforce, prompts_to_write, reward_models
 from training.trainers.config import fields_of, validate
 
 # The ranking page has letters and digits for this many (InstructGPT ranked 4 to 9).
@@ -84,17 +87,14 @@ class RoundForm(forms.Form):
         """What PPO asks of the project: enough prompts for an update, and corpora where it mixes them in."""
         an_update = values.get("ppo-rollout_prompts")
         if an_update and values.get("ppo-prompts"):
-            allowed = bool(values.get("ppo-allow_sft_prompts"))
-            heldout = values.get("heldout_percent") or 0
-            found = prompts_to_reinforce(self.project, heldout_percent=heldout, with_demonstrated=allowed)
-            there = min(found.count(), values["ppo-prompts"])
+            there = to_reinforce(self.project, values).count()
             if there < an_update:
                 words = (
                     _("There are %(there)d prompts for an update of %(asked)d: ask for fewer, or import more.")
-                    if allowed
+                    if values.get("ppo-allow_sft_prompts")
                     else _(
-                        "There are %(there)d prompts without a demonstration for an update of %(asked)d: ask for "
-                        "fewer, import more, or allow those of SFT."
+                        "There are %(there)d prompts that SFT has no answer to, nor gets one in this round, for an "
+                        "update of %(asked)d: ask for fewer, import more, or allow those of SFT."
                     )
                 )
                 self.add_error("ppo-rollout_prompts", words % {"there": there, "asked": an_update})
@@ -149,3 +149,17 @@ class RoundForm(forms.Form):
             }
             for kind in ORDER
         ]
+
+
+def to_reinforce(project: Project, values: Mapping[str, Any]) -> QuerySet[Prompt]:
+    """The prompts that PPO would be given, as these values of a form stand and the project does."""
+    written: Iterable[Prompt] = ()
+    if values.get("use-write"):
+        written = prompts_to_write(project, wanted=int(values.get("write-prompts") or 0))
+    return prompts_to_reinforce(
+        project,
+        heldout_percent=values.get("heldout_percent") or 0,
+        wanted=int(values.get("ppo-prompts") or 0),
+        of_sft=bool(values.get("ppo-allow_sft_prompts")),
+        to_come=written,
+    )

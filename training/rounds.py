@@ -231,15 +231,12 @@ def _open_work(stage: Stage) -> None:
     """Opens a writing batch, or waits for the ranking batch that sampling has opened."""
     if stage.kind == Stage.Kind.WRITE:
         wanted = int(stage.params.get("prompts") or 0)
-        prompts = stage_data.prompts_to_write(stage.round.project)
+        prompts = stage_data.prompts_to_write(stage.round.project, wanted=wanted)
         stage.batch = open_batch(
             project=stage.round.project,
             kind="write",
             name=stage.round.batch_name("write"),
-            items=[
-                NewItem(prompt=prompt, priority=stage.round.number)
-                for prompt in (prompts[:wanted] if wanted else prompts)
-            ],
+            items=[NewItem(prompt=prompt, priority=stage.round.number) for prompt in prompts],
         )
     stage.state = Stage.State.WAITING
 

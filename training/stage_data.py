@@ -14,6 +14,7 @@ from training import corpora, snapshots
 from training.models import Checkpoint, Round, Snapshot, Stage
 from training.records import RecordError, split_of
 from training.snapshots import NothingToFreeze
+from training.trainers.answered import answered, key
 from training.trainers.inputs import DEMONSTRATIONS, FEW_SHOT, PRETRAINING, REFERENCE, REWARD_MODEL
 from training.trainers.token_files import token_ids
 
@@ -81,18 +82,22 @@ def _for_ppo(stage: Stage, model: Checkpoint) -> Found:
     judge = reward_model_for(stage)
     if judge is None:
         raise NothingToFreeze(_("There is no reward model to judge the answers by: train one first."))
-    found = stage.round
-    wanted = int(stage.params.get("prompts") or 0)
+    found, of_sft = stage.round, bool(stage.params.get("allow_sft_prompts"))
     prompts = prompts_to_reinforce(
         found.project,
         heldout_percent=found.heldout_percent,
-        with_demonstrated=bool(stage.params.get("allow_sft_prompts")),
+        wanted=int(stage.params.get("prompts") or 0),
+        of_sft=of_sft,
     )
+    if found.project.prompts.exists() and not of_sft and not prompts.exists():
+        raise NothingToFreeze(
+            _("There is no prompt that SFT has no answer to: import more, or allow prompts of SFT in a new round.")
+        )
     inputs = {REWARD_MODEL: judge, **_demonstrations(stage)}
     named = str(stage.params.get("corpora") or "").strip()
     if named and stage.params.get("ptx_coefficient"):
         inputs[PRETRAINING] = corpora.freeze(project=found.project, named=named, heldout_percent=found.heldout_percent)
-    return snapshots.freeze_prompts(project=found.project, prompts=prompts[:wanted] if wanted else prompts), inputs
+    return snapshots.freeze_prompts(project=found.project, prompts=prompts), inputs
 
 
 def _for_best_of_n(stage: Stage, model: Checkpoint) -> Found:
@@ -180,12 +185,16 @@ def reads_alike(model: Checkpoint, other: Checkpoint) -> bool:
     return ours is not None and ours == theirs
 
 
-def prompts_to_write(project: Project) -> QuerySet[Prompt]:
-    """Prompts without a standing demonstration or an open item for one, oldest first."""
+def prompts_to_write(project: Project, *, wanted: int = 0) -> QuerySet[Prompt]:
+    """Prompts without a standing demonstration or an open item for one, oldest first.
+
+    `wanted` is their number at most, 0 takes them all.
+    """
     standing = Demonstration.objects.filter(prompt=OuterRef("pk"), retraction=None)
     to_come = [Slot.State.OPEN, Slot.State.LEASED, Slot.State.RETURNED]
     asked = Slot.objects.filter(item__prompt=OuterRef("pk"), kind="write", state__in=to_come)
-    return project.prompts.filter(~Exists(standing), ~Exists(asked)).order_by("id")
+    prompts = project.prompts.filter(~Exists(standing), ~Exists(asked)).order_by("id")
+    return prompts[:wanted] if wanted else prompts
 
 
 def prompts_to_sample(project: Project) -> QuerySet[Prompt]:
@@ -201,18 +210,27 @@ def prompts_to_sample(project: Project) -> QuerySet[Prompt]:
 
 
 def prompts_to_reinforce(
-    project: Project, *, heldout_percent: int, with_demonstrated: bool = False
+    project: Project, *, heldout_percent: int, wanted: int, of_sft: bool, to_come: Iterable[Prompt] = ()
 ) -> QuerySet[Prompt]:
-    """Prompts for PPO, those that were ranked least first: none that an evaluation asks, and none with a demonstration.
+    """Prompts for PPO, those that were ranked least first; none of the held-out share.
 
-    An SFT model knows an answer to those by heart, so that InstructGPT kept the three apart (section 3.2).
+    None that SFT has an answer to, unless `of_sft`, nor will have: `to_come` are those that demonstrations are about
+    to be written for. The policy knows such answers by heart, so that InstructGPT kept the three apart (section 3.2).
+    The texts are compared as the trainer compares them. `wanted` is their number at most, 0 takes them all.
     """
     prompts = prompts_to_sample(project)
-    if not with_demonstrated:
-        standing = Demonstration.objects.filter(prompt=OuterRef("pk"), retraction=None)
-        prompts = prompts.filter(~Exists(standing))
-    known = prompts.values_list("pk", "content_hash")
-    return prompts.filter(pk__in=[pk for pk, found in known if split_of(found, heldout_percent) == "train"])
+    found = [
+        (pk, messages)
+        for pk, content_hash, messages in prompts.values_list("pk", "content_hash", "messages")
+        if split_of(content_hash, heldout_percent) == "train"
+    ]
+    if not of_sft:
+        standing = Demonstration.objects.filter(project=project, retraction=None).values_list("pk", "messages")
+        known = {*answered((str(pk), messages) for pk, messages in standing.iterator())}
+        known |= {key(prompt.messages) for prompt in to_come}
+        found = [(pk, messages) for pk, messages in found if key(messages) not in known]
+    chosen = [pk for pk, _messages in found]
+    return prompts.filter(pk__in=chosen[:wanted] if wanted else chosen)
 
 
 def prompts_to_evaluate(project: Project, *, heldout_percent: int, wanted: int) -> QuerySet[Prompt]:

@@ -55,7 +55,7 @@ def test_ppo_that_asks_for_more_prompts_than_there_are_is_told_beside_the_field(
     field = form.get_by_label("Prompts an update")
     expect(field).to_have_accessible_description(
         re.compile(
-            r"There are \d+ prompts without a demonstration for an update of 64: ask for fewer, import more, or al"
+            r"There are \d+ prompts that SFT has no answer to, nor gets one in this round, for an update of 64: ask"
         )
     )
     field.fill("4")

@@ -10,6 +10,8 @@ from django.test import Client
 from django.urls import reverse
 
 from hone.accounts.models import Project, User
+from labeling.batches import NewItem, open_batch
+from labeling.models import Demonstration, Prompt
 from tests import factories
 from training import corpora, lineage, outcomes, rounds, runs, stage_data
 from training.forms import RoundForm
@@ -18,6 +20,7 @@ from training.records import DemonstrationRow, PromptRow, RecordError, read_parq
 from training.trainers import few_shot
 from training.trainers.corpus.manifest import read_manifest
 from training.trainers.program import read_envelope
+from training.trainers.prompts_of_sft import shared
 
 pytestmark = pytest.mark.django_db
 
@@ -346,6 +349,46 @@ def test_ppo_asks_prompts_that_nobody_answered_and_none_that_is_held_out(
     assert "corpora" not in run.params and run.params["ptx_coefficient"] == 27.8
 
 
+def demonstrate(user: User, prompt: Prompt) -> Demonstration:
+    open_batch(project=prompt.project, kind="write", name="Batch", items=[NewItem(prompt=prompt)])
+    return factories.write_next(user, prompt.project, "Because.")
+
+
+def test_ppo_asks_nothing_that_its_trainer_would_take_for_a_prompt_of_sft(
+    project: Project, base: Checkpoint, judge: Checkpoint, lead: User, contractor: User, woken: list[int]
+) -> None:
+    """Another case and other blanks, and the first turn of a conversation of which the next turn was answered."""
+    written = factories.make_demonstration(contractor, project)
+    [user] = written.prompt.messages
+    factories.make_prompt(project, text=user["content"].upper().replace(" ", "  "))
+    texts = [("user", "And then?"), ("assistant", "Then."), ("user", "And after that?")]
+    talk = [{"role": role, "content": text} for role, text in texts]
+    factories.make_prompt(project, messages=talk[:1])
+    demonstrate(contractor, factories.make_prompt(project, messages=talk))
+    free = factories.make_prompt(project)
+    run = run_of(start(project, base, lead, ppo={"prompts": 100}))
+    asked = read_parquet(Path(run.snapshot.path), row_type=PromptRow)
+    assert [row.id for row in asked] == [str(free.pk)]
+    assert not shared(asked, read_parquet(Path(given(run)["demonstrations"]), row_type=DemonstrationRow))
+    demonstrate(contractor, free)
+    none = start(project, base, lead, ppo={"prompts": 100})
+    assert none.state == "failed"
+    assert "There is no prompt that SFT has no answer to" in none.stages.get().params["problem"]
+
+
+def test_ppo_does_not_count_on_prompts_that_the_same_round_has_answered(
+    project: Project, base: Checkpoint, judge: Checkpoint
+) -> None:
+    prompts(project, 20)
+    asked: dict[str, Any] = {"rollout_prompts": 16, "batch_size": 16}
+    assert ppo_form(project, base, **asked).is_valid()
+    told = ppo_form(project, base, beside={"use-write": "on", "write-prompts": 6}, **asked)
+    assert told.errors["ppo-rollout_prompts"][0].startswith("There are 14 prompts that SFT has no answer to, nor gets")
+    assert ppo_form(project, base, beside={"use-write": "on", "write-prompts": 4}, **asked).is_valid()
+    of_all = ppo_form(project, base, beside={"use-write": "on", "write-prompts": 0}, **asked)
+    assert of_all.errors["ppo-rollout_prompts"][0].startswith("There are 0 prompts")
+
+
 def test_ppo_without_a_reward_model_is_refused(
     project: Project, base: Checkpoint, lead: User, woken: list[int]
 ) -> None:
@@ -356,7 +399,7 @@ def test_ppo_without_a_reward_model_is_refused(
     assert gone.state == "failed" and "There is no prompt to sample" in gone.stages.get().params["problem"]
 
 
-def ppo_form(project: Project, base: Checkpoint, **values: Any) -> RoundForm:
+def ppo_form(project: Project, base: Checkpoint, beside: dict[str, Any] | None = None, **values: Any) -> RoundForm:
     form = RoundForm(project=project)
     data = {
         name: field.initial
@@ -365,7 +408,8 @@ def ppo_form(project: Project, base: Checkpoint, **values: Any) -> RoundForm:
     }
     data = {name: value for name, value in data.items() if not name.startswith("use-")}
     data |= {"use-ppo": "on", "start": base.pk, "heldout_percent": 0, "ppo-rollout_prompts": 16}
-    return RoundForm(data | {f"ppo-{name}": value for name, value in values.items()}, project=project)
+    data |= {f"ppo-{name}": value for name, value in values.items()}
+    return RoundForm(data | (beside or {}), project=project)
 
 
 def test_the_form_of_ppo_asks_for_enough_prompts_and_for_corpora_that_are_there(
@@ -377,8 +421,8 @@ def test_the_form_of_ppo_asks_for_enough_prompts_and_for_corpora_that_are_there(
     form = ppo_form(project, base)
     assert form.errors == {
         "ppo-rollout_prompts": [
-            "There are 12 prompts without a demonstration for an update of 16: ask for fewer, import more, or allow "
-            "those of SFT."
+            "There are 12 prompts that SFT has no answer to, nor gets one in this round, for an update of 16: ask for "
+            "fewer, import more, or allow those of SFT."
         ]
     }
     assert ppo_form(project, base, allow_sft_prompts="on").is_valid()

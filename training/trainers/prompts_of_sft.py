@@ -6,27 +6,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from training.records import DemonstrationRow, Message, PromptRow, read_parquet, replacing
+from training.records import DemonstrationRow, PromptRow, read_parquet, replacing
+from training.trainers.answered import answered, key
 from training.trainers.program import Job, TrainerError
 
 FILE = "sft_prompts.jsonl"
 _NAMED = 5
 
 
-def shared(prompts: Sequence[PromptRow], demonstrations: Sequence[DemonstrationRow]) -> list[tuple[PromptRow, str]]:
-    """The prompts that an assistant's turn of a demonstration answers, with that demonstration's id.
-
-    Texts that differ in blanks or in capitals alone are the same.
-    """
-    answered: dict[tuple[tuple[str, str], ...], str] = {}
-    for row in demonstrations:
-        for at, message in enumerate(row.messages):
-            if message["role"] == "assistant":
-                answered.setdefault(_key(row.messages[:at]), row.id)
-    found = ((prompt, answered.get(_key(prompt.prompt))) for prompt in prompts)
+def shared(prompts: Sequence[PromptRow], demonstrations: Iterable[DemonstrationRow]) -> list[tuple[PromptRow, str]]:
+    """The prompts that an assistant's turn of a demonstration answers, with that demonstration's id."""
+    known = answered((row.id, row.messages) for row in demonstrations)
+    found = ((prompt, known.get(key(prompt.prompt))) for prompt in prompts)
     return [(prompt, of) for prompt, of in found if of is not None]
 
 
@@ -48,7 +42,3 @@ def check(job: Job, prompts: Sequence[PromptRow], demonstrations: Path, *, allow
     if not allowed:
         raise TrainerError(f"{sentence}: leave them out, or set allow_sft_prompts.")
     job.events.status(f"{sentence}, which allow_sft_prompts allows.")
-
-
-def _key(messages: Sequence[Message]) -> tuple[tuple[str, str], ...]:
-    return tuple((message["role"], " ".join(message["content"].split()).casefold()) for message in messages)
