@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from training.trainers import parallel, sharding, states
+from training.trainers import hardware, parallel, sharding, states
 from training.trainers.program import Job, Stopped, TrainerError, is_out_of_memory
 
 if TYPE_CHECKING:
@@ -84,12 +84,9 @@ class Gradients:
         return loss_sum, sums
 
     def _halve_micro(self, step: int, random_state: dict[str, torch.Tensor]) -> None:
-        import torch
-
         self.drop()
         states.restore_random(random_state)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        hardware.empty_cache()
         before, self.micro = self.micro, max(1, self.micro // 2)
         self.job.events.status(
             f"Step {step} ran out of memory with {before} rows at once; it goes on with {self.micro}."

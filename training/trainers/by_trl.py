@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from training.records import PromptRow
 from training.trainers import hardware, models, optimizers, policy_updates, states
@@ -20,9 +20,6 @@ from training.trainers.policy_drawing import PolicySampler
 from training.trainers.ppo_models import without_dropout
 from training.trainers.program import Job, Stopped, TrainerError
 from training.trainers.schedule import rate_factor
-
-if TYPE_CHECKING:
-    pass
 
 # What TRL calls its numbers, and what we do.
 _NAMES = {
@@ -49,7 +46,9 @@ class ByTrl:
         self.steps_an_update = policy_updates.steps_an_update(self.config)
         self.total = self.config.updates * self.steps_an_update
         self.step = self.answers = self.tokens = 0
+        # Of the update at hand, also of an attempt before.
         self.seconds: dict[str, float] = {}
+        self.norms: list[float] = []
         # The answers of the update at hand, in the order in which TRL asked for them.
         self.drawn: list[Drawn] = []
         self.samples = policy_updates.Samples(job.run_dir / "samples.jsonl")
@@ -70,18 +69,17 @@ class ByTrl:
         while self.step < self.total:
             update, done = divmod(self.step, self.steps_an_update)
             if not done:
-                self.seconds, self.drawn = {}, []
+                self.seconds, self.norms, self.drawn = {"learn_seconds": 0.0}, [], []
                 self.trainer._metrics["train"].clear()
-            clock, norms = time.monotonic(), list[float]()
-            elsewhere = math.fsum(self.seconds.values())  # of an attempt before
             for _ in range(self.steps_an_update - done):
                 if self.job.stop:
                     self._save()
                     raise Stopped
-                norms.append(self._take_step(update))
-            metrics = self._numbers() | self.seconds
-            metrics["grad_norm"] = math.fsum(norms) / len(norms)
-            metrics["learn_seconds"] = time.monotonic() - clock - (math.fsum(self.seconds.values()) - elsewhere)
+                clock, known = time.monotonic(), math.fsum(self.seconds.values())
+                self.norms.append(self._take_step(update))
+                # What the step did not spend on drawing and judging.
+                self.seconds["learn_seconds"] += time.monotonic() - clock - math.fsum(self.seconds.values()) + known
+            metrics = self._numbers() | self.seconds | {"grad_norm": math.fsum(self.norms) / len(self.norms)}
             self.samples.write(
                 update + 1, [self.prompts[one.at] for one in self.drawn], self.drawn, total=config.updates
             )
@@ -137,14 +135,14 @@ class ByTrl:
         )
         try:
             losses = [float(self.trainer.training_step(self.model, rows, None)) for _ in range(config.accumulation)]
-        except (Stopped, TrainerError):
+        except Exception:
             self._drop()
             self._save()
             raise
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), config.max_grad_norm))
         if not math.isfinite(norm) or not all(map(math.isfinite, losses)):
             self._drop()
-            self._give_up(f"At step {self.step + 1} the loss is not a finite number; a smaller learning_rate may help")
+            self._give_up(f"At step {self.step + 1} {policy_updates.NOT_FINITE}")
         for group in self.optimizer.param_groups:
             group["lr"] = config.learning_rate * factor
         self.optimizer.step()
@@ -187,13 +185,14 @@ class ByTrl:
         if self.step % self.steps_an_update:
             for number, part in enumerate(self.trainer._buffered_inputs):
                 buffered.append({name: value for name, value in part.items() if not hasattr(value, "dtype")})
-                tensors |= {
-                    f"{_BUFFER}.{number}.{name}": value for name, value in part.items() if hasattr(value, "dtype")
-                }
+                for name, value in part.items():
+                    if hasattr(value, "dtype"):  # cloned: some are one tensor in all parts, which safetensors refuses
+                        tensors[f"{_BUFFER}.{number}.{name}"] = value.clone()
         facts = {
             "answers": self.answers,
             "tokens": self.tokens,
             "seconds": self.seconds,
+            "norms": self.norms,
             "buffered": buffered,
             "drawn": [vars(one) for one in self.drawn] if buffered else [],
             "logged": dict(self.trainer._metrics["train"]) if buffered else {},
@@ -214,7 +213,7 @@ class ByTrl:
         states.restore_random(found.tensors)
         facts = found.facts
         self.step, self.answers, self.tokens = int(facts["step"]), int(facts["answers"]), int(facts["tokens"])
-        self.seconds = facts["seconds"]
+        self.seconds, self.norms = dict(facts["seconds"]), list(facts["norms"])
         self.trainer._step = self.step * self.config.accumulation
         self.samples.keep_before(self.step // self.steps_an_update + 1)
         if facts["buffered"]:

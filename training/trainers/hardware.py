@@ -93,6 +93,14 @@ def limit_threads() -> None:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or cores))
 
 
+def empty_cache() -> None:
+    """Gives a GPU's memory back that nothing holds any more; nothing to do elsewhere."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
 def peak_memory_bytes() -> int:
     """The largest resident memory of this process so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -94,26 +94,32 @@ class Judge:
             name: weight for name, (weight, _) in self.functions.items()
         }
 
-    def score(self, prompts: Sequence[PromptRow], found: Sequence[Drawn]) -> None:
-        """Writes into each prompt's answers what they are worth.
+    def score(self, prompts: Sequence[PromptRow], found: Sequence[Drawn], *, at_once: int = 0) -> None:
+        """Writes into each prompt's answers what they are worth, `at_once` prompts at a time (0: the config's micro).
 
         Raises Stopped where the run is asked to stop, TrainerError where a score is not a finite number.
         """
         if self.config.reward_model_weight:
-            encoded = []
+            encoded, cut = [], 0
             for prompt, one in zip(prompts, found, strict=True):
-                ids, answers, _, _ = encode_answers(
+                ids, answers, prompts_cut, answers_cut = encode_answers(
                     self.tokenizer, prompt.prompt, one.texts, ended=one.ended, max_length=self.config.max_length
                 )
+                cut += bool(prompts_cut or answers_cut)
                 encoded.append(
                     EncodedRanking(
                         prompt_id="", prompt=ids, completions=answers, ranks=[], weight=1.0, cut=0, cut_completions=0
                     )
                 )
+            if cut:
+                self.job.events.status(
+                    f"{cut} of {len(found)} prompts have, with their answers, more of the reward model's tokens than "
+                    f"max_length ({self.config.max_length}), and were cut for it."
+                )
             with self.scoring() as scorer:
                 # Several processes have answers of their own, of which one may have more; they stop together, later.
                 job = self.job if parallel.world_size() == 1 else None
-                scores = scorer.all_scores(encoded, rows_at_once=self.config.micro, job=job)
+                scores = scorer.all_scores(encoded, rows_at_once=at_once or self.config.micro, job=job)
             for one, own in zip(found, scores, strict=True):
                 one.judged["reward_model"] = [score - self.zero_point for score in own]
         for name, (_, function) in self.functions.items():

@@ -163,8 +163,9 @@ def token_log_probs(
 
     plain = type(head) is torch.nn.Linear and head.bias is None
     if torch.is_grad_enabled() and plain and not head.weight.requires_grad:
-        scaled = hidden if temperature == 1.0 else hidden / temperature  # of a head without bias it is the same
-        found: tuple[torch.Tensor, torch.Tensor] = _through_frozen_head().apply(scaled, head.weight, targets)
+        found: tuple[torch.Tensor, torch.Tensor] = _through_frozen_head().apply(
+            hidden, head.weight, targets, temperature
+        )
         return found
     pieces = list(zip(hidden.split(POSITIONS_AT_ONCE), targets.split(POSITIONS_AT_ONCE), strict=True))
     again = torch.is_grad_enabled() and len(pieces) > 1
@@ -195,16 +196,18 @@ def _through_frozen_head() -> Any:
     import torch
 
     class FrozenHead(torch.autograd.Function):
-        """With logits W h the log-probability of y has the gradient W[y] - softmax(W h) W in h: that is kept,
-        (positions, width), in place of the logits, (positions, vocabulary)."""
+        """With logits W h / t the log-probability of y has the gradient (W[y] - softmax(W h / t) W) / t in h: that is
+        kept, (positions, width), in place of the logits, (positions, vocabulary)."""
 
         @staticmethod
         def forward(
-            ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor
+            ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, temperature: float
         ) -> tuple[torch.Tensor, torch.Tensor]:
             found, firsts, slopes = [], [], []
             for part, wanted in zip(hidden.split(POSITIONS_AT_ONCE), targets.split(POSITIONS_AT_ONCE), strict=True):
                 logits = (part @ weight.T).float()
+                if temperature != 1.0:  # after the rounding, as where no gradient is asked for
+                    logits.div_(temperature)
                 picked, top = logits.gather(1, wanted[:, None]), logits.amax(dim=1, keepdim=True)
                 firsts.append((picked >= top).squeeze(1))
                 # In place throughout: at this size the time goes into passes over memory.
@@ -212,7 +215,7 @@ def _through_frozen_head() -> Any:
                 total = shares.sum(dim=1, keepdim=True)
                 found.append((picked - top - total.log()).squeeze(1))
                 mean = (shares.to(weight.dtype) @ weight).float() / total
-                slopes.append((weight[wanted].float() - mean).to(hidden.dtype))
+                slopes.append(((weight[wanted].float() - mean) / temperature).to(hidden.dtype))
             first = torch.cat(firsts)
             ctx.mark_non_differentiable(first)
             ctx.save_for_backward(torch.cat(slopes))
@@ -221,7 +224,7 @@ def _through_frozen_head() -> Any:
         @staticmethod
         def backward(ctx: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
             [slopes] = ctx.saved_tensors
-            return (upstream[0][:, None] * slopes).to(slopes.dtype), None, None
+            return (upstream[0][:, None] * slopes).to(slopes.dtype), None, None, None
 
     return FrozenHead
 

@@ -143,10 +143,10 @@ def gather(message: bytes) -> list[bytes]:
     sizes = [torch.zeros_like(size) for _ in range(world_size())]
     distributed.all_gather(sizes, size)
     longest = max(int(one) for one in sizes)
-    padded = torch.tensor([*message, *bytes(longest - len(message))], dtype=torch.uint8, device=device)
+    padded = torch.frombuffer(bytearray(message.ljust(longest, b"\0")), dtype=torch.uint8).to(device)
     found = [torch.empty_like(padded) for _ in sizes]
     distributed.all_gather(found, padded)
-    return [bytes(one[: int(length)].tolist()) for one, length in zip(found, sizes, strict=True)]
+    return [one[: int(length)].cpu().numpy().tobytes() for one, length in zip(found, sizes, strict=True)]
 
 
 def _device() -> Any:

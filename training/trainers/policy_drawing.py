@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from training.records import PromptRow
-from training.trainers import parallel
+from training.trainers import hardware, parallel
 from training.trainers.adapters import inner_model
 from training.trainers.completions import batches, seed_of
 from training.trainers.config import PpoConfig
 from training.trainers.judging import Drawn, drawn_of
 from training.trainers.program import Job, Stopped, TrainerError, is_out_of_memory
-from training.trainers.samplers import Sampler, TransformersSampler, VllmSampler, choose_engine
+from training.trainers.samplers import Completion, Sampler, TransformersSampler, VllmSampler, choose_engine
 
 
 class PolicySampler:
@@ -29,6 +29,9 @@ class PolicySampler:
         self.job, self.model, self.tokenizer, self.stop_text = job, model, tokenizer, stop_text
         self.prompt_ids = prompt_ids
         self.config: PpoConfig = job.config
+        # The prompts that memory allows at once, and where vLLM finds the policy.
+        self.at_once = self.config.sample_batch_size
+        self.handed = job.run_dir / "handed"
         self.vllm: VllmSampler | None = None
         if choose_engine(self.config.engine) == "vllm":
             job.events.status("Loading the model into vLLM.")
@@ -54,17 +57,18 @@ class PolicySampler:
         self.model.eval()
         try:
             self._hand_over(update)
-            for batch in batches([len(self.prompt_ids[at]) for at in places], batch_size=config.sample_batch_size):
+            left = [*batches([len(self.prompt_ids[at]) for at in places], batch_size=config.sample_batch_size)]
+            while left:
                 if self.job.stop and parallel.world_size() == 1:
                     raise Stopped
-                drawn = self.sampler.generate(
-                    [self.prompt_ids[places[one]] for one in batch],
-                    k=config.answers_each,
-                    max_new_tokens=config.max_new_tokens,
-                    temperature=config.temperature,
-                    top_p=1.0,
-                    seeds=[seed_of(config.seed, f"{update}\n{prompts[places[one]].id}") for one in batch],
-                )
+                batch = left.pop(0)
+                if len(batch) > self.at_once:
+                    left[:0] = [batch[: self.at_once], batch[self.at_once :]]
+                    continue
+                drawn = self._generate(update, [places[one] for one in batch], prompts)
+                if drawn is None:  # again with fewer at once
+                    left.insert(0, batch)
+                    continue
                 for one, answers in zip(batch, drawn, strict=True):
                     at = places[one]
                     found[at] = drawn_of(
@@ -75,24 +79,50 @@ class PolicySampler:
         except Exception as problem:
             if is_out_of_memory(problem):
                 raise
-            said = (str(problem).strip() or "no message").splitlines()[0]
-            raise TrainerError(
-                f"The sampler failed in update {update + 1} with {type(problem).__name__}: {said}. The state before it "
-                "is saved."
-            ) from problem
+            raise TrainerError(failed(problem, update)) from problem
         finally:
             self.model.train(was_training)
+            if self.vllm is not None:
+                shutil.rmtree(self.handed, ignore_errors=True)
         return [found[at] for at in places]
+
+    def _generate(self, update: int, places: list[int], prompts: Sequence[PromptRow]) -> list[list[Completion]] | None:
+        """Answers to these prompts; None where memory ran out and less is tried from now on."""
+        config = self.config
+        try:
+            return self.sampler.generate(
+                [self.prompt_ids[at] for at in places],
+                k=config.answers_each,
+                max_new_tokens=config.max_new_tokens,
+                temperature=config.temperature,
+                top_p=1.0,
+                seeds=[seed_of(config.seed, f"{update}\n{prompts[at].id}") for at in places],
+            )
+        except Exception as problem:
+            if not is_out_of_memory(problem) or len(places) == 1 or self.vllm is not None:
+                raise
+        hardware.empty_cache()
+        self.at_once = len(places) // 2
+        self.job.events.status(
+            f"Memory ran out in drawing from {len(places)} prompts at once; it goes on with {self.at_once}."
+        )
+        return None
 
     def _hand_over(self, update: int) -> None:
         """Gives vLLM the policy as it is."""
         if self.vllm is None:
             return
-        folder = self.job.run_dir / "handed"
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(self.handed, ignore_errors=True)
         if self.config.trains_adapter:
-            self.model.save_pretrained(folder, selected_adapters=["default"], save_embedding_layers=False)
-            self.vllm.use_adapter(str(folder), number=update + 1)
+            self.model.save_pretrained(self.handed, selected_adapters=["default"], save_embedding_layers=False)
+            self.vllm.use_adapter(str(self.handed), number=update + 1)
         else:
-            inner_model(self.model).save_pretrained(folder)
-            self.vllm.read_again(str(folder))
+            inner_model(self.model).save_pretrained(self.handed)
+            self.vllm.read_again(str(self.handed))
+
+
+def failed(problem: Exception, update: int) -> str:
+    """What is told of an update (from 0) whose answers could not be drawn, judged or read."""
+    said = (str(problem).strip() or "no message").splitlines()[0]
+    name = type(problem).__name__
+    return f"The sampler failed in update {update + 1} with {name}: {said}. The state before it is saved."

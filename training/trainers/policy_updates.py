@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from training.records import PromptRow
+from training.records import PromptRow, replacing
 from training.trainers import parallel
 from training.trainers.config import PpoConfig
 from training.trainers.judging import Drawn
@@ -15,6 +15,7 @@ from training.trainers.judging import Drawn
 # Answers of an update that are written for people to read, updates that are, and characters of a text: what people can
 # read, and a file that a page can.
 SHOWN, UPDATES_SHOWN, CHARACTERS = 4, 200, 4000
+NOT_FINITE = "the loss is not a finite number; a run of its own with a smaller learning_rate may help"
 # AdamW's (Huang et al. 2024, N+ section 4.1).
 EPSILON = 1e-5
 
@@ -73,22 +74,24 @@ class Samples:
         every = -(-total // UPDATES_SHOWN)
         if not parallel.is_main() or (update % every and update not in (1, total)):
             return
-        with open(self.path, "a", encoding="utf-8") as file:
-            for prompt, one in list(zip(prompts, drawn, strict=True))[:SHOWN]:
-                first = one.lengths[0]
-                row: dict[str, Any] = {
-                    "update": update,
-                    "updates": total,
-                    "prompt": [turn | {"content": _cut(turn["content"])} for turn in prompt.prompt[-4:]],
-                    "text": _cut(one.texts[0]),
-                    "ended": one.ended[0],
-                    "score": one.scores[0],
-                    "judged": {name: numbers[0] for name, numbers in one.judged.items()},
-                    "tokens": first,
-                }
-                if one.reference:
-                    row["kl"] = sum(one.log_probs[:first]) - sum(one.reference[:first])
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        lines = []
+        for prompt, one in list(zip(prompts, drawn, strict=True))[:SHOWN]:
+            first = one.lengths[0]
+            row: dict[str, Any] = {
+                "update": update,
+                "updates": total,
+                "prompt": [turn | {"content": _cut(turn["content"])} for turn in prompt.prompt[-4:]],
+                "text": _cut(one.texts[0]),
+                "ended": one.ended[0],
+                "score": one.scores[0],
+                "judged": {name: numbers[0] for name, numbers in one.judged.items()},
+                "tokens": first,
+            }
+            if one.reference:
+                row["kl"] = sum(one.log_probs[:first]) - sum(one.reference[:first])
+            lines.append(json.dumps(row, ensure_ascii=False) + "\n")
+        with open(self.path, "ab", buffering=0) as file:  # at once: the console reads it meanwhile
+            file.write("".join(lines).encode())
 
     def keep_before(self, update: int) -> None:
         """Forgets what was written of update number `update` (from 1) and later ones, which are done again."""
@@ -99,7 +102,8 @@ class Samples:
             if not line.endswith("\n") or json.loads(line)["update"] >= update:
                 break
             kept.append(line)
-        self.path.write_text("".join(kept), encoding="utf-8")
+        with replacing(self.path) as temporary:
+            temporary.write_text("".join(kept), encoding="utf-8")
 
 
 def _cut(text: str) -> str:

@@ -55,6 +55,8 @@ def checked(job: Job) -> list[PromptRow]:
         )
     if DEMONSTRATIONS in job.inputs:
         prompts_of_sft.check(job, prompts, Path(job.inputs[DEMONSTRATIONS]), allowed=config.allow_sft_prompts)
+    else:
+        job.events.status("No demonstrations are given: whether SFT has an answer to some prompts is not known.")
     if config.ptx_coefficient and PRETRAINING not in job.inputs:
         raise TrainerError(f"ptx_coefficient ({config.ptx_coefficient:g}) needs the input {PRETRAINING}.")
     return prompts
@@ -68,9 +70,10 @@ def _ppo(job: Job, prompts: Sequence[PromptRow]) -> Outcome:
     from training.trainers.rollout import Rollouts
 
     reward_model = job.inputs[REWARD_MODEL]
-    four = ppo_models.load(job, reward_model=reward_model)
+    zero = zero_point(job, reward_model)
+    four = ppo_models.load(job, reward_model=reward_model, zero_point=zero)
     ids, cut = _encoded(job, prompts, four.tokenizer)
-    judge = Judge(job, scoring=four.judging, tokenizer=four.reward_tokenizer, zero_point=zero_point(job, reward_model))
+    judge = Judge(job, scoring=four.judging, tokenizer=four.reward_tokenizer, zero_point=zero)
     pretraining = None
     if job.config.ptx_coefficient:
         pretraining = Pretraining(job, Path(job.inputs[PRETRAINING]), tokenizer=four.tokenizer)

@@ -6,14 +6,10 @@ short: a run that is resumed goes on as if nothing had happened.
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import json
 import math
 import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from training.records import replacing
 from training.trainers import optimizers, parallel, policy_updates, ppo_losses, states
 from training.trainers.accumulation import Gradients
 from training.trainers.config import PpoConfig
@@ -66,6 +62,8 @@ class Ppo:
             {name: p.detach().clone() for name, p in self.kinds["policy"].items()} if self.config.ema_decay else {}
         )
         self.drawn: list[Drawn] = []
+        # What the steps of the update at hand have added up, also those of an attempt before.
+        self.sums: dict[str, float] = {}
         self.batch_tokens = 1
         # The prompts of the step at hand by their place in it, of which each has its own rows of pretraining.
         self.places: dict[int, int] = {}
@@ -81,13 +79,8 @@ class Ppo:
             update = self.step // self.steps_an_update
             if not self.drawn:
                 self._draw(update)
-            numbers = self._prepare()
-            clock = time.monotonic()
-            numbers |= self._learn(update)
-            metrics = numbers | self.rollouts.seconds | {"learn_seconds": time.monotonic() - clock}
+            metrics = self._prepare() | self._learn(update) | self.rollouts.seconds
             self._finish(update, metrics)
-        with contextlib.suppress(FileNotFoundError):
-            (self.job.run_dir / "rollout.json").unlink()
         if self.average:
             _copy_into(self.kinds["policy"], self.average)
         return metrics
@@ -96,8 +89,10 @@ class Ppo:
         config = self.config
         try:
             self.drawn = self.rollouts.draw(update, policy_updates.places(len(self.rollouts.prompts), update, config))
-        except (Stopped, TrainerError):
-            self._save()
+        except Exception as problem:
+            # These come to all processes alike; anything else may be one's own, and saving is the work of all.
+            if isinstance(problem, (Stopped, TrainerError)) or parallel.world_size() == 1:
+                self._save()
             raise
         self.answers += sum(len(one.answers) for one in self.drawn)
         self.tokens += sum(sum(one.lengths) for one in self.drawn)
@@ -169,8 +164,7 @@ class Ppo:
         raise TrainerError(f"{sentence}. The state before it is saved, and the policy in {path}.", checkpoint=path)
 
     def _learn(self, update: int) -> dict[str, float]:
-        """The steps of an update that are still to be taken; gives their numbers."""
-        sums: dict[str, float] = {}
+        """The steps of an update that are still to be taken; gives the numbers of all of them."""
         while self.step // self.steps_an_update == update:
             done = self.step % self.steps_an_update
             epoch, at = divmod(done, self.steps_a_pass)
@@ -179,8 +173,11 @@ class Ppo:
             if parallel.any_of(bool(self.job.stop)):
                 self._save()
                 raise Stopped
+            clock = time.monotonic()
             for name, value in self._take_step(batch).items():
-                sums[name] = sums.get(name, 0.0) + value
+                self.sums[name] = self.sums.get(name, 0.0) + value
+            self.sums["learn_seconds"] = self.sums.get("learn_seconds", 0.0) + time.monotonic() - clock
+        sums, self.sums = self.sums, {}
         tokens = sums.pop("tokens", 0.0) or 1.0
         steps = sums.pop("steps", 0.0) or 1.0
         for name in ("ratio", "clip_fraction", "value_clip_fraction", "approximate_kl", "value_loss", "policy_loss"):
@@ -234,7 +231,7 @@ class Ppo:
         norm = math.hypot(*norms.values())
         if not math.isfinite(norm) or not all(map(math.isfinite, losses)):
             self._drop()
-            self._give_up(f"At step {self.step + 1} the loss is not a finite number; a smaller learning_rate may help")
+            self._give_up(f"At step {self.step + 1} {policy_updates.NOT_FINITE}")
         torch.nn.utils.clip_grads_with_norm_(
             self.models.parameters.values(), self.config.max_grad_norm, torch.tensor(norm)
         )
@@ -310,10 +307,6 @@ class Ppo:
             self._save()
 
     def _save(self) -> None:
-        path = self.job.run_dir / "rollout.json"
-        if self.drawn and parallel.is_main():
-            with replacing(path) as temporary:
-                temporary.write_text(json.dumps([dataclasses.asdict(one) for one in self.drawn]), encoding="utf-8")
         tensors = {f"weight.{name}": value for name, value in self.models.parameters.items()}
         tensors |= {f"average.{name}": value for name, value in self.average.items()}
         for kind, optimizer in self.optimizers.items():
@@ -324,7 +317,9 @@ class Ppo:
             "tokens": self.tokens,
             "moments": self.moments,
             "micro": {kind: gradients.micro for kind, gradients in self.gradients.items()},
-            "has_answers": bool(self.drawn),
+            "drawn": [vars(one) for one in self.drawn],
+            "sums": self.sums,
+            "seconds": self.rollouts.seconds,
         }
         self.states.save(self.step, tensors={**states.random_state(), **tensors}, facts=facts)
 
@@ -349,9 +344,8 @@ class Ppo:
         for kind, gradients in self.gradients.items():
             gradients.micro = int(facts["micro"][kind])
         self.samples.keep_before(self.step // self.steps_an_update + 1)
-        if facts["has_answers"]:
-            text = (self.job.main_dir / "rollout.json").read_text(encoding="utf-8")
-            self.drawn = [Drawn(**one) for one in json.loads(text)]
+        self.drawn = [Drawn(**one) for one in facts["drawn"]]
+        self.sums, self.rollouts.seconds = dict(facts["sums"]), dict(facts["seconds"])
 
 
 def _copy_into(parameters: dict[str, Any], weights: dict[str, Any]) -> None:

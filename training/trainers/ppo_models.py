@@ -36,12 +36,14 @@ from training.trainers.logps import (
 )
 from training.trainers.padding import length_mask, pad_right
 from training.trainers.ppo_trunk import CRITIC, JUDGE, POLICY, RewardAdapter, Trunk
-from training.trainers.program import Job
+from training.trainers.program import Job, TrainerError
 from training.trainers.scorer import Scorer, head_scores, load_reward_model, make_scorer
 
 if TYPE_CHECKING:
     import torch
 
+# What two reads of the same may differ by, in nats or in points of a score.
+_STEADY = 1e-4
 # What the ways of reading are tried on.
 _PROBE: list[Message] = [{"role": "user", "content": "Name a river."}]
 PROBE_RANKING = RankingRow(
@@ -101,11 +103,8 @@ class PolicyReader:
 
         with torch.no_grad(), contextlib.nullcontext() if self.exact else hardware.autocast():
             if not self.shared:
-                found = [plain_logits(self.model, one.prompt, one.completions, pad_id=self.pad_id) for one in group]
-                logs = torch.cat([(logits / self.temperature).log_softmax(-1) for logits, _ in found])
-                picked = logs.gather(1, torch.cat([targets for _, targets in found])[:, None]).squeeze(1)
-                # A token of probability 0 adds nothing, but 0 times -inf is no number.
-                return picked, -(logs.exp() * logs.clamp(min=torch.finfo(logs.dtype).min)).sum(-1)
+                found = [self._measured_plainly(one) for one in group]
+                return torch.cat([picked for picked, _ in found]), torch.cat([entropies for _, entropies in found])
             layout = shared_prompt.lay_out([one.prompt for one in group], [one.completions for one in group])
             hidden = shared_prompt.read(self.model, layout)[layout.before]
             targets = torch.tensor(
@@ -117,12 +116,36 @@ class PolicyReader:
                 token_entropies(hidden, head, temperature=self.temperature),
             )
 
+    def _measured_plainly(self, one: Answers) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of one prompt, whose logits are gone before the next one's come."""
+        import torch
+
+        logits, targets = plain_logits(self.model, one.prompt, one.completions, pad_id=self.pad_id)
+        logs = logits.div_(self.temperature).log_softmax(-1)
+        # A token of probability 0 adds nothing, but 0 times -inf is no number.
+        entropies = -(logs.exp() * logs.clamp(min=torch.finfo(logs.dtype).min)).sum(-1)
+        return logs.gather(1, targets[:, None]).squeeze(1), entropies
+
 
 class ValueReader:
-    """What the critic expects of the rest of an answer, before each of its tokens; read as the policy is."""
+    """What the critic expects of the rest of an answer, before each of its tokens; read as the policy is.
 
-    def __init__(self, model: Any, *, pad_id: int, shared: bool, exact: bool = False) -> None:
+    A critic that begins as the reward model begins with the rewards that PPO is given of it, which are `weight` times
+    what its score is above the `zero_point`: a constant between both would look like a reward that never came.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        pad_id: int,
+        shared: bool,
+        exact: bool = False,
+        weight: float = 1.0,
+        zero_point: float = 0.0,
+    ) -> None:
         self.model, self.pad_id, self.shared, self.exact = model, pad_id, shared, exact
+        self.weight, self.zero_point = weight, zero_point
 
     def values(self, group: Sequence[Answers]) -> torch.Tensor:
         """Before each token of all answers behind one another, (T,), in float32."""
@@ -131,8 +154,10 @@ class ValueReader:
         with contextlib.nullcontext() if self.exact else hardware.autocast():
             if self.shared:
                 layout = shared_prompt.lay_out([one.prompt for one in group], [one.completions for one in group])
-                return head_scores(self.model, shared_prompt.read(self.model, layout)[layout.before])
-            return torch.cat([self._plain(one) for one in group])
+                scores = head_scores(self.model, shared_prompt.read(self.model, layout)[layout.before])
+            else:
+                scores = torch.cat([self._plain(one) for one in group])
+        return self.weight * (scores - self.zero_point)
 
     def _plain(self, one: Answers) -> torch.Tensor:
         trunk = shared_prompt.trunk_of(self.model)
@@ -210,11 +235,12 @@ class Models:
 _ADAPTERS = {"policy": POLICY, "critic": CRITIC}
 
 
-def load(job: Job, *, reward_model: str) -> Models:
+def load(job: Job, *, reward_model: str, zero_point: float = 0.0) -> Models:
     """All four, over one trunk where the reward model is an adapter on the model that the policy starts from.
 
-    A reward model of another vocabulary judges text alone: the critic then begins as the policy does. Raises
-    TrainerError where a model has no head to score or no token to end with.
+    `zero_point` is the score of the reward model that PPO counts as nothing, by which the critic begins. A reward model
+    of another vocabulary judges text alone: the critic then begins as the policy does. Raises TrainerError where a
+    model has no head to score or no token to end with.
     """
     config: PpoConfig = job.config
     job.events.status("Loading the policy.")
@@ -231,8 +257,10 @@ def load(job: Job, *, reward_model: str) -> Models:
         "attention": shared_prompt.attention_of(policy),
     }
     adapter = ppo_trunk.adapter_of(reward_model, job.model) if config.trains_adapter and same_words else None
+    # Where its score is no reward, it tells the critic no scale.
+    shift = {"weight": config.reward_model_weight or 1.0, "zero_point": zero_point} if same_words else {}
     if adapter is not None:
-        return _over_one_trunk(job, policy, adapter, common)
+        return _over_one_trunk(job, policy, adapter, common, shift)
     reward = load_reward_model(reward_model, reward_tokenizer, seed=config.seed)
     if same_words:
         critic = reward
@@ -264,7 +292,7 @@ def load(job: Job, *, reward_model: str) -> Models:
     read, pad_id = _readers(job, tokenizer, policy)
     if reference is not None and read.shared:
         shared_prompt.use_shared_attention(reference)
-    values = _value_reader(job, tokenizer, critic)
+    values = _value_reader(job, tokenizer, critic, **shift)
     reward_pad = reward_tokenizer.pad_token_id
     if reward is critic:
         judge = Scorer(reward, pad_id=reward_pad, shared=values.shared)
@@ -288,7 +316,9 @@ def load(job: Job, *, reward_model: str) -> Models:
     )
 
 
-def _over_one_trunk(job: Job, policy: Any, adapter: RewardAdapter, common: dict[str, Any]) -> Models:
+def _over_one_trunk(
+    job: Job, policy: Any, adapter: RewardAdapter, common: dict[str, Any], shift: dict[str, float]
+) -> Models:
     job.events.status("The reward model is an adapter on the policy's own start: one trunk serves all four models.")
     config: PpoConfig = job.config
     trunk = Trunk(policy, adapter, config=config)
@@ -297,7 +327,7 @@ def _over_one_trunk(job: Job, policy: Any, adapter: RewardAdapter, common: dict[
     models.save_memory(trunk.policy, config, by_itself=False)
     read, pad_id = _readers(job, common["tokenizer"], trunk.policy)
     trunk.use(CRITIC)
-    values = _value_reader(job, common["tokenizer"], trunk.headed(CRITIC))
+    values = _value_reader(job, common["tokenizer"], trunk.headed(CRITIC), **shift)
     trunk.use(POLICY)
     return Models(
         policy=read,
@@ -326,17 +356,25 @@ def _readers(job: Job, tokenizer: Any, policy: Any) -> tuple[PolicyReader, int]:
         reader = PolicyReader(policy, pad_id=pad_id, temperature=temperature, shared=shared, exact=True)
         return reader.log_probs([probe]).tolist()
 
+    require_steady(policy, numbers)
     shares = _shares(policy, numbers, job=job)
     return PolicyReader(policy, pad_id=pad_id, temperature=temperature, shared=shares), pad_id
 
 
-def _value_reader(job: Job, tokenizer: Any, critic: Any) -> ValueReader:
+def _value_reader(
+    job: Job, tokenizer: Any, critic: Any, *, weight: float = 1.0, zero_point: float = 0.0
+) -> ValueReader:
     pad_id, probe = tokenizer.pad_token_id, _probe(tokenizer)
 
-    def numbers(shared: bool) -> list[float]:
-        return ValueReader(critic, pad_id=pad_id, shared=shared, exact=True).values([probe]).tolist()
+    def reader(shared: bool, exact: bool) -> ValueReader:
+        return ValueReader(critic, pad_id=pad_id, shared=shared, exact=exact, weight=weight, zero_point=zero_point)
 
-    return ValueReader(critic, pad_id=pad_id, shared=_shares(critic, numbers, job=job))
+    def numbers(shared: bool) -> list[float]:
+        found: list[float] = reader(shared, True).values([probe]).tolist()
+        return found
+
+    require_steady(critic, numbers)
+    return reader(_shares(critic, numbers, job=job), False)
 
 
 def _shares(model: Any, numbers: Callable[[bool], list[float]], *, job: Job) -> bool:
@@ -350,11 +388,28 @@ def _shares(model: Any, numbers: Callable[[bool], list[float]], *, job: Job) -> 
 
 
 def without_dropout(model: Any) -> None:
-    """Takes every dropout out of a model: layers of it, and the rates that attention reads from the config."""
+    """Takes every dropout out of a model: layers of it, and the rates that modules keep as numbers of their own."""
     import torch
 
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-        if isinstance(getattr(module, "attention_dropout", None), float):
-            module.attention_dropout = 0.0
+        for name, value in vars(module).items():
+            if "drop" in name and isinstance(value, float):  # attention_dropout, hidden_dropout, layerdrop …
+                setattr(module, name, 0.0)
+
+
+def require_steady(model: Any, numbers: Callable[[bool], list[float]]) -> None:
+    """Raises TrainerError where a model reads the same answers differently twice while it is trained."""
+    import torch
+
+    was_training = model.training
+    model.train()
+    with torch.no_grad():
+        first, second = numbers(False), numbers(False)
+    model.train(was_training)
+    if max(abs(one - other) for one, other in zip(first, second, strict=True)) > _STEADY:
+        raise TrainerError(
+            f"{type(inner_model(model)).__name__} drops numbers at random at rates of its config.json, so that a token "
+            "has no one probability; set the rates that are named …drop… there to 0."
+        )

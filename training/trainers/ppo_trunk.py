@@ -80,9 +80,9 @@ def adapter_of(reward_model: str, start: str) -> RewardAdapter | None:
             weights={name: value for name, value in given.items() if not name.endswith(_HEAD)},
             head=_Weights(folder)[_HEAD],
         )
+        return found if _is_sum(found, merged=_Weights(folder), base=_Weights(base)) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return found if _is_sum(found, merged=_Weights(folder), base=_Weights(base)) else None
 
 
 def _is_sum(adapter: RewardAdapter, *, merged: _Weights, base: _Weights) -> bool:
@@ -106,7 +106,10 @@ def _is_sum(adapter: RewardAdapter, *, merged: _Weights, base: _Weights) -> bool
             return False
         if name in products:
             up, down = products[name]
-            own = own + (adapter.alpha / adapter.rank) * (up.float() @ down.float())
+            product = up.float() @ down.float()
+            if product.shape != own.shape:  # a layer that keeps its weight the other way round, as GPT-2's
+                return False
+            own = own + (adapter.alpha / adapter.rank) * product
         allowed = 4 * torch.finfo(whole.dtype).eps * float(own.abs().max())
         if float((whole.float() - own).abs().max()) > allowed:
             return False

@@ -9,16 +9,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from training.records import PromptRow
-from training.trainers import parallel, shared_prompt
+from training.trainers import hardware, parallel, shared_prompt
 from training.trainers.config import PpoConfig
 from training.trainers.judging import Drawn, Judge
-from training.trainers.policy_drawing import PolicySampler
+from training.trainers.policy_drawing import PolicySampler, failed
 from training.trainers.ppo_models import Answers, Models
-from training.trainers.program import Job, Stopped, TrainerError
+from training.trainers.program import Job, Stopped, TrainerError, is_out_of_memory
 
 
 def answers_of(group: Sequence[Drawn]) -> list[Answers]:
@@ -41,6 +41,8 @@ class Rollouts:
         self.job, self.models, self.judge = job, models, judge
         self.config: PpoConfig = job.config
         self.prompts = prompts
+        # The prompts that memory allows at once, where nothing is learnt.
+        self.micro = self.config.micro
         # What the last update's answers took this process, by what was done.
         self.seconds: dict[str, float] = {}
         self.policy = models.policy.model
@@ -59,8 +61,8 @@ class Rollouts:
             return self._measured(update, own)
         try:
             told = {"drawn": [dataclasses.asdict(one) for one in self._measured(update, own)], "fault": ""}
-        except TrainerError as fault:
-            told = {"drawn": [], "fault": str(fault)}
+        except Exception as fault:  # whatever it is, the others wait to hear of it
+            told = {"drawn": [], "fault": str(fault) if isinstance(fault, TrainerError) else failed(fault, update)}
         everybodys = [json.loads(one) for one in parallel.gather(json.dumps(told).encode())]
         for one in everybodys:
             if one["fault"]:
@@ -73,9 +75,10 @@ class Rollouts:
         clock = time.monotonic()
         found = self._sample(update, own)
         sampled = time.monotonic()
-        self.judge.score([self.prompts[one.at] for one in found], found)
+        asked = [self.prompts[one.at] for one in found]
+        self._with_less(lambda: self.judge.score(asked, found, at_once=self.micro))
         judged = time.monotonic()
-        self._read(found)
+        self._with_less(lambda: self._read(found))
         self.seconds = {
             "sample_seconds": sampled - clock,
             "score_seconds": judged - sampled,
@@ -88,11 +91,25 @@ class Rollouts:
         with self._own_attention():
             return self.sampler.draw(update, places, self.prompts)
 
+    def _with_less(self, act: Callable[[], None]) -> None:
+        """Does it, again with half the prompts at once where memory runs out."""
+        while True:
+            try:
+                return act()
+            except Exception as problem:
+                if not is_out_of_memory(problem) or self.micro == 1:
+                    raise
+            # Behind the except, which would hold on to the tensors that did not fit.
+            hardware.empty_cache()
+            before, self.micro = self.micro, max(1, self.micro // 2)
+            self.job.events.status(
+                f"Memory ran out with {before} prompts at once in reading answers; it goes on with {self.micro}."
+            )
+
     def _read(self, found: Sequence[Drawn]) -> None:
         import torch
 
-        micro = self.config.micro
-        groups = [list(found[start : start + micro]) for start in range(0, len(found), micro)]
+        groups = [list(found[start : start + self.micro]) for start in range(0, len(found), self.micro)]
         with torch.no_grad():
             self.models.use("policy")
             for group in groups:

@@ -97,6 +97,25 @@ def test_token_scores_by_hand(frozen: bool) -> None:
     assert hidden.grad[1].tolist() == [0.0, 0.0]
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_temperature_divides_alike_whether_a_gradient_is_asked_for_or_not(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    head = torch.nn.Linear(32, 50, bias=False, dtype=dtype).requires_grad_(False)
+    head.weight.mul_(20)
+    hidden, targets = torch.randn(7, 32, dtype=dtype), torch.randint(50, (7,))
+    with torch.no_grad():
+        still, _ = token_log_probs(hidden, head, targets, temperature=0.7)
+    asked, _ = token_log_probs(hidden.requires_grad_(), head, targets, temperature=0.7)
+    assert torch.allclose(still, asked, atol=1e-5), "PPO's ratio is 1 before the first step"
+    asked.sum().backward()
+    plain = hidden.detach().float().requires_grad_()
+    logs = (plain @ head.weight.float().T / 0.7).log_softmax(-1)
+    logs.gather(1, targets[:, None]).sum().backward()
+    assert hidden.grad is not None and plain.grad is not None
+    allowed = (1e-5 if dtype == torch.float32 else 0.05) * float(plain.grad.abs().max())
+    assert float((hidden.grad.float() - plain.grad).abs().max()) < allowed
+
+
 def test_the_reference_is_the_model_without_its_adapter(tiny: Path) -> None:
     model, base = make_model(tiny, "lora"), make_model(tiny, "full")
     moved = plain_log_probs(model, PROMPTS[0], COMPLETIONS[0], pad_id=0)

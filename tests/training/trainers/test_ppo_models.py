@@ -13,7 +13,16 @@ from tests.training.trainers import reward_models
 from training.trainers.config import build
 from training.trainers.likelihood import likelihoods
 from training.trainers.models import load_causal_model, load_tokenizer, save_model
-from training.trainers.ppo_models import Answers, Models, PolicyReader, ValueReader, load, without_dropout
+from training.trainers.ppo_models import (
+    Answers,
+    Models,
+    PolicyReader,
+    ValueReader,
+    load,
+    require_steady,
+    without_dropout,
+)
+from training.trainers.program import TrainerError
 from training.trainers.rankings import encode_answers
 from training.trainers.scorer import load_reward_model, plain_scores
 
@@ -28,7 +37,7 @@ def judge(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return reward_models.whole(tiny, tmp_path_factory.mktemp("models") / "rm", apart=0.02)
 
 
-def four(tiny: Path, judge: Path, told: list[str] | None = None, **params: Any) -> Models:
+def four(tiny: Path, judge: Path, told: list[str] | None = None, *, zero_point: float = 0.0, **params: Any) -> Models:
     said = told if told is not None else []
     job: Any = SimpleNamespace(
         config=build("ppo", {"temperature": 0.7} | params),
@@ -36,7 +45,7 @@ def four(tiny: Path, judge: Path, told: list[str] | None = None, **params: Any) 
         events=SimpleNamespace(status=said.append),
         stop=False,
     )
-    return load(job, reward_model=str(judge))
+    return load(job, reward_model=str(judge), zero_point=zero_point)
 
 
 def shift(models: Models) -> None:
@@ -131,16 +140,63 @@ def test_what_is_trained_is_told_apart(tiny: Path, judge: Path) -> None:
     assert adapters.first is None and adapters.reward.model is adapters.critic.model
 
 
-def test_no_model_drops_anything(tiny: Path, judge: Path) -> None:
-    models = four(tiny, judge, method="lora", lora_dropout=0.5)
-    models.policy.model.train()
-    models.critic.model.train()
-    for read in (models.policy.log_probs, models.critic.values):
-        assert torch.equal(read(GROUP), read(GROUP))
+@pytest.mark.parametrize("way", ["full", "lora", "one trunk"])
+def test_the_critic_begins_with_the_rewards_that_ppo_is_given(tiny: Path, judges: dict[str, Path], way: str) -> None:
+    """The reward model's scores above its zero point, times its weight; elsewhere a constant would look like a loss."""
+    judge, method = judges["adapted" if way == "one trunk" else "whole"], "full" if way == "full" else "lora"
+    raw, own = (
+        four(tiny, judge, method=method, zero_point=zero, reward_model_weight=weight).critic.values(GROUP)
+        for zero, weight in ((0.0, 1.0), (3.0, 0.5))
+    )
+    assert torch.allclose(own, 0.5 * (raw - 3.0), atol=1e-6)
+
+
+def test_no_model_drops_anything() -> None:
+    """OPT keeps rates as numbers of its modules, which are no layers, and leaves whole layers out."""
+    from transformers import OPTConfig, OPTForCausalLM
+
+    torch.manual_seed(0)
+    size = {"vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 2, "ffn_dim": 32, "num_attention_heads": 2}
+    model = OPTForCausalLM(OPTConfig(**size, word_embed_proj_dim=16, dropout=0.3, attention_dropout=0.3, layerdrop=0.5))
+    ids = torch.arange(5, 15)[None]
+    model.train()
+    assert not torch.equal(model(input_ids=ids).logits, model(input_ids=ids).logits)
+    without_dropout(model)
+    assert torch.equal(model(input_ids=ids).logits, model(input_ids=ids).logits)
     layer = torch.nn.Sequential(torch.nn.Dropout(0.3), torch.nn.Linear(2, 2))
-    layer.attention_dropout = 0.1  # type: ignore[assignment]
     without_dropout(layer)
-    assert layer[0].p == 0.0 and layer.attention_dropout == 0.0
+    assert layer[0].p == 0.0
+
+
+def test_a_model_that_reads_its_rates_from_its_config_is_refused() -> None:
+    from transformers import FalconConfig, FalconForCausalLM
+
+    torch.manual_seed(0)
+    size = {"vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    model = FalconForCausalLM(FalconConfig(**size, hidden_dropout=0.3, attention_dropout=0.3))
+    without_dropout(model)
+
+    def numbers(shared: bool) -> list[float]:
+        found: list[float] = model(input_ids=torch.arange(5, 15)[None]).logits[0, -1].tolist()
+        return found
+
+    with pytest.raises(TrainerError, match="FalconForCausalLM drops numbers at random at rates of its config.json"):
+        require_steady(model, numbers)
+
+
+def test_an_adapter_on_gpt2_has_a_critic_of_its_own(tiny: Path, tmp_path: Path) -> None:
+    """GPT-2 keeps its weights the other way round, which one trunk does not read."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    tokenizer = load_tokenizer(str(tiny))
+    size = {"vocab_size": len(tokenizer), "n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 256}
+    save_model(tmp_path / "gpt2", model=GPT2LMHeadModel(GPT2Config(**size)), tokenizer=tokenizer)
+    judge = reward_models.adapted(tmp_path / "gpt2", tmp_path / "judge")
+    models = four(tmp_path / "gpt2", judge, method="lora")
+    assert models.trunk is None and models.reward.model is models.critic.model
+    models.policy.model.train()
+    assert torch.equal(models.policy.log_probs(GROUP), models.policy.log_probs(GROUP))
 
 
 def test_a_judge_of_another_vocabulary_reads_text_and_the_critic_begins_as_the_policy(

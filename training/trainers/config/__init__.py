@@ -61,6 +61,8 @@ def fields_of(stage: str) -> list[FieldSpec]:
     hints = get_type_hints(config)
     specs = []
     for field in dataclasses.fields(config):
+        if field.name in config.NOT_HERE:
+            continue
         meta = field.metadata
         label = meta["label"] or field.name.replace("_", " ").capitalize()
         kind: FieldType = "choice" if meta["choices"] else _TYPE_NAMES[hints[field.name]]

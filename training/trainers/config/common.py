@@ -12,6 +12,9 @@ from training.trainers.config.fields import option
 class StageConfig:
     """What every stage has."""
 
+    # Inherited fields that the stage has no use for: no form shows them, and nothing may set them.
+    NOT_HERE: ClassVar[frozenset[str]] = frozenset()
+
     seed: int = option(
         0,
         "The number every random choice starts from, so that a run can be repeated.",

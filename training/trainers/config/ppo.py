@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,17 +10,48 @@ from training.trainers import reward_functions
 from training.trainers.config.common import OptimizingConfig
 from training.trainers.config.fields import option
 
+# What RLOO and GRPO have no use for, or TRL does not do.
+_PPO_ALONE = {
+    "critic_learning_rate",
+    "ema_decay",
+    "gae_lambda",
+    "gamma",
+    "kl_control",
+    "ptx_coefficient",
+    "scale_scores",
+    "value_clip",
+    "value_coefficient",
+    "whiten_advantages",
+    "whiten_rewards",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class PpoConfig(OptimizingConfig):
     """Proximal policy optimisation against a reward model (Ouyang et al. 2022; Huang et al. 2024, "N+")."""
 
+    # Dropout would tell drawing and training apart, and the models are drawn from between the steps.
+    NOT_HERE: ClassVar[frozenset[str]] = frozenset({"lora_dropout", "sharding"})
     MAY_CHANGE: ClassVar[frozenset[str]] = OptimizingConfig.MAY_CHANGE | {"max_kl", "min_entropy", "min_end_rate"}
 
     algorithm: str = option(
         "ppo",
         "PPO has a critic that says how good each token was; RLOO and GRPO, by TRL, compare the answers to one prompt.",
         choices=("ppo", "rloo", "grpo"),
+    )
+    method: str = option(
+        "lora",
+        "LoRA trains small adapters on policy and critic; full trains every weight and needs far more memory.",
+        choices=("lora", "full"),
+    )
+    checkpoint_steps: int = option(
+        5,
+        "A state to resume from is saved every so many updates; 0 saves one only when the run is stopped.",
+        minimum=0,
+        maximum=1_000_000,
+        unit="updates",
+        expert=True,
+        label="Checkpoint updates",
     )
     updates: int = option(
         100,
@@ -81,7 +113,7 @@ class PpoConfig(OptimizingConfig):
     )
     vllm_memory: float = option(
         0.3,
-        "How much of a GPU's memory vLLM takes beside training.",
+        "What share of a GPU's memory vLLM takes beside training.",
         minimum=0.01,
         maximum=0.99,
         expert=True,
@@ -161,7 +193,7 @@ class PpoConfig(OptimizingConfig):
         False, "Divides scores by their standard deviation over all answers so far.", expert=True
     )
     score_clip: float = option(
-        0.0, "Scores above or below this are held there; 0 holds none.", minimum=0.0, maximum=1e6, expert=True
+        0.0, "Scores further from 0 than this are held there; 0 holds none.", minimum=0.0, maximum=1e6, expert=True
     )
     no_end: str = option(
         "score",
@@ -173,7 +205,7 @@ class PpoConfig(OptimizingConfig):
     )
     no_end_score: float = option(
         -1.0,
-        "That score, or the number that is added as the penalty.",
+        "The score of an answer without an end, or the penalty that is added to its own.",
         minimum=-1000.0,
         maximum=1000.0,
         expert=True,
@@ -191,7 +223,7 @@ class PpoConfig(OptimizingConfig):
     allow_sft_prompts: bool = option(
         False,
         "Whether prompts may be asked that SFT has an answer to, which the policy knows by heart.",
-        label="Prompts of SFT",
+        label="Allow prompts of SFT",
     )
     ptx_coefficient: float = option(
         0.0,
@@ -264,10 +296,8 @@ class PpoConfig(OptimizingConfig):
             )
         if self.engine == "vllm" and self.processes > 1:
             found["engine"] = "engine must be transformers where processes are several: each would load vLLM."
-        if self.sharding != "none":
-            found["sharding"] = "sharding must be none for ppo, whose models are drawn from between the steps."
-        if self.method == "qlora":
-            found["method"] = "method must be lora or full for ppo."
+        if self.kl_control == "adaptive" and not self.beta:
+            found["kl_control"] = "kl_control must be fixed where beta is 0, of which every multiple is 0."
         if not self.reward_model_weight and not self.reward_functions.strip():
             found["reward_model_weight"] = "reward_model_weight must be above 0 where no reward function is named."
         return found
@@ -279,12 +309,7 @@ class PpoConfig(OptimizingConfig):
             found["answers_each"] = f"answers_each must be at least 2 for {self.algorithm}, which compares them."
         if self.processes > 1:
             found["processes"] = f"processes must be 1 for {self.algorithm}."
-        for name, is_off in (
-            ("ptx_coefficient", not self.ptx_coefficient),
-            ("kl_control", self.kl_control == "fixed"),
-            ("scale_scores", not self.scale_scores),
-            ("ema_decay", not self.ema_decay),
-        ):
-            if not is_off:
-                found[name] = f"{name} is PPO's alone: leave it as it is for {self.algorithm}."
+        for field in dataclasses.fields(self):
+            if field.name in _PPO_ALONE and getattr(self, field.name) != field.default:
+                found[field.name] = f"{field.name} is PPO's alone: leave it as it is for {self.algorithm}."
         return found
