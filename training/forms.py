@@ -69,10 +69,7 @@ class RoundForm(forms.Form):
         if Stage.Kind.RANK in chosen and not 2 <= (values.get("sample-k") or 2) <= MAX_RANKED:
             self.add_error("sample-k", _("A person ranks 2 to %(most)d answers at once.") % {"most": MAX_RANKED})
         if Stage.Kind.PRETRAIN in chosen and "pretrain-corpora" not in self.errors:
-            try:
-                corpora.parse(values.get("pretrain-corpora") or "")
-            except ValueError as error:
-                self.add_error("pretrain-corpora", str(error))
+            self._check_corpora("pretrain-corpora", values)
         if values.get("sample-engine") == "endpoint" and Stage.Kind.SAMPLE in chosen and not settings.SAMPLER_ENDPOINT:
             self.add_error("sample-engine", _("No endpoint is set up: SAMPLER_ENDPOINT names it."))
         for kind in TRAINERS:
@@ -98,16 +95,14 @@ class RoundForm(forms.Form):
                     )
                 )
                 self.add_error("ppo-rollout_prompts", words % {"there": there, "asked": an_update})
-        if "ppo-corpora" in self.errors:
-            return
-        named, mixed = str(values.get("ppo-corpora") or "").strip(), values.get("ppo-ptx_coefficient")
-        if mixed and not named:
-            self.add_error("ppo-corpora", _("Name at least one corpus."))
-        elif named:
-            try:
-                corpora.parse(named)
-            except ValueError as error:
-                self.add_error("ppo-corpora", str(error))
+        if values.get("ppo-ptx_coefficient") and "ppo-corpora" not in self.errors:
+            self._check_corpora("ppo-corpora", values)
+
+    def _check_corpora(self, name: str, values: Mapping[str, Any]) -> None:
+        try:
+            corpora.parse(str(values.get(name) or ""))
+        except ValueError as error:
+            self.add_error(name, str(error))
 
     def trainer_values(self, kind: str, values: dict[str, Any]) -> dict[str, Any]:
         """The stage's trainer fields that were filled in."""
@@ -138,6 +133,7 @@ class RoundForm(forms.Form):
     def sections(self) -> list[dict[str, Any]]:
         """For the template: each stage with its switch, its everyday fields and its expert fields."""
         expert = {f"{kind}-{spec.name}" for kind in TRAINERS for spec in fields_of(str(kind)) if spec.expert}
+        expert.add("ppo-corpora")  # beside the coefficient of what is mixed in
         return [
             {
                 "kind": str(kind),

@@ -27,6 +27,7 @@ from django.utils import timezone
 
 from training import ingest, outcomes, runs
 from training.models import Run
+from training.trainers import reward_functions
 from training.trainers.resume import clear_states
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,6 @@ STOPPED = 3  # the trainers' exit code for "stopped by a signal, state saved"
 # What a trainer may see of our environment: where things are and how the hardware is set up; no keys, no URLs.
 _PASSED_ON = {
     "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "USER", "LD_LIBRARY_PATH", "LD_PRELOAD", "HONE_COMMIT",
-    "HONE_REWARD_FUNCTIONS",
 }  # fmt: skip
 _PASSED_PREFIXES = (
     "CUDA_",
@@ -191,6 +191,7 @@ def environment() -> dict[str, str]:
     }
     return {
         **passed,
+        reward_functions.ALLOWED: settings.REWARD_FUNCTIONS,
         "PYTHONPATH": str(settings.BASE_DIR),
         "PYTHONUNBUFFERED": "1",
         # Its output goes into a file, which has no colours and no width.

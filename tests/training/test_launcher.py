@@ -423,6 +423,11 @@ def test_the_reaper_leaves_live_leases_alone(project: Project, woken: list[int])
     assert Run.objects.get(pk=run.pk).state == "running"
 
 
+def test_trainers_are_told_which_reward_functions_are_allowed(settings: Any) -> None:
+    settings.REWARD_FUNCTIONS = "rewards.ours:kindness"
+    assert launcher.environment()["HONE_REWARD_FUNCTIONS"] == "rewards.ours:kindness"
+
+
 def test_trainers_see_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET_KEY", "hush")
     monkeypatch.setenv("DATABASE_URL", "postgresql://u:p@h/d")

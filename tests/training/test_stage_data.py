@@ -399,6 +399,18 @@ def test_ppo_without_a_reward_model_is_refused(
     assert gone.state == "failed" and "There is no prompt to sample" in gone.stages.get().params["problem"]
 
 
+def test_ppo_whose_reward_model_is_gone_at_its_turn_fails_with_a_sentence(
+    project: Project, base: Checkpoint, judge: Checkpoint, lead: User, woken: list[int]
+) -> None:
+    prompts(project, 3)
+    made = rounds.start(project=project, recipe=rounds.Recipe(name="", start=base, stages={"ppo": {}}), actor=lead)
+    judge.delete()
+    rounds.advance(made.pk)
+    [stage] = made.stages.all()
+    assert stage.state == "failed"
+    assert stage.params["problem"] == "There is no reward model to judge the answers by: train one first."
+
+
 def ppo_form(project: Project, base: Checkpoint, beside: dict[str, Any] | None = None, **values: Any) -> RoundForm:
     form = RoundForm(project=project)
     data = {
@@ -433,7 +445,10 @@ def test_the_form_of_ppo_asks_for_enough_prompts_and_for_corpora_that_are_there(
     small = {"rollout_prompts": 8, "batch_size": 8}
     assert ppo_form(project, base, **small).is_valid()
     assert ppo_form(project, base, **small, ptx_coefficient=1).errors == {"ppo-corpora": ["Name at least one corpus."]}
-    assert "There is no corpus news" in str(ppo_form(project, base, **small, corpora="news").errors["ppo-corpora"])
+    named_wrong = {**small, "corpora": "news"}
+    assert ppo_form(project, base, **named_wrong).is_valid(), "nothing is mixed in"
+    told = ppo_form(project, base, **named_wrong, ptx_coefficient=1)
+    assert "There is no corpus news" in str(told.errors["ppo-corpora"])
     made = ppo_form(project, base, **small, ptx_coefficient=1, corpora="wiki=1", reward_model=judge.pk)
     assert made.is_valid() and made.recipe().stages["ppo"]["reward_model"] == judge.pk
     named = ppo_form(project, base, **small, reward_functions="kindness=1").errors["ppo-reward_functions"]

@@ -118,7 +118,8 @@ class RunMetrics(APIView):
 class RunReport(APIView):
     @extend_schema(responses=dict)
     def get(self, request: Request, pk: int) -> Response:
-        """What a run measured, as its trainer wrote it: {"kind", "report"}, for a reward model also "scores". Staff.
+        """What a run measured, as its trainer wrote it: {"kind", "report"}, for a reward model also "scores"; of PPO
+        {"kind", "samples"}. Staff.
 
         404 where the run has left no report (yet), or one that cannot be read.
         """

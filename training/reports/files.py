@@ -31,16 +31,30 @@ def json_of(run: Run, name: str) -> dict[str, Any] | None:
 
 
 def lines_of(run: Run, name: str) -> list[dict[str, Any]] | None:
-    """The JSON objects of the run's file, one a line; None where there is none."""
+    """The JSON objects of the run's file, one a line; None where there is none.
+
+    Behind whole lines a torn one, that its trainer was about to write when it was read or killed, is left out.
+    """
     text = _text(run, name)
     if text is None:
         return None
-    lines = enumerate(text.split("\n"), start=1)
-    return [
-        _object(line, where=_("line %(number)s of %(file)s") % {"number": number, "file": name})
-        for number, line in lines
+    whole, _newline, last = text.rpartition("\n")
+    found = [
+        _object(line, where=_line(name, number))
+        for number, line in enumerate(whole.split("\n"), start=1)
         if line.strip()
     ]
+    if last.strip():
+        try:
+            found.append(_object(last, where=_line(name, whole.count("\n") + 1 + bool(_newline))))
+        except Unreadable:
+            if not found:
+                raise
+    return found
+
+
+def _line(name: str, number: int) -> str:
+    return _("line %(number)s of %(file)s") % {"number": number, "file": name}
 
 
 def _text(run: Run, name: str) -> str | None:

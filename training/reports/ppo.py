@@ -23,19 +23,19 @@ def raw(run: Run) -> dict[str, Any] | None:
 
 def body(run: Run, found: dict[str, Any]) -> dict[str, Any]:
     """The first and the newest update's numbers, the newest one's seconds by part, and its answers."""
-    logged = Metric.objects.filter(run=run, name__in=[*_NUMBERS, *_PARTS]).order_by("step")
-    series: dict[str, list[float]] = {}
-    for name, value in logged.values_list("name", "value"):
-        series.setdefault(name, []).append(value)
+    logged = Metric.objects.filter(run=run, name__in=[*_NUMBERS, *_PARTS])
+    first, last = (
+        dict(logged.order_by("name", step).distinct("name").values_list("name", "value")) for step in ("step", "-step")
+    )
     newest = samples.grouped([samples.reinforced(row) for row in found["samples"]])[0]
-    seconds = [(name, series[name][-1]) for name in _PARTS if name in series]
+    seconds = [(name, last[name]) for name in _PARTS if name in last]
     return {
         "numbers": {
-            name: {"first": rounded(values[0]), "last": rounded(values[-1]), "value": values[-1]}
-            for name, values in series.items()
-            if name in _NUMBERS
+            name: {"first": rounded(first[name]), "last": rounded(last[name]), "value": last[name]}
+            for name in _NUMBERS
+            if name in last
         },
-        "updates": len(series.get("reward", [])),
+        "updates": logged.filter(name="reward").count(),
         "seconds": [{"name": name, "seconds": value} for name, value in seconds],
         "seconds_in_all": sum(value for _name, value in seconds),
         "newest": newest,

@@ -160,6 +160,9 @@ def words(name: str) -> str:
         "rows": _("rows"),
         "labels": _("labels"),
         "reward_model": _("reward model"),
+        "length": _("length"),
+        "repetition": _("repetition"),
+        "ends": _("own end"),
         **dict(Category.choices),
     }
     return str(known.get(name, str(name).replace("_", " ").replace("/", " ")))

@@ -214,25 +214,37 @@ def _reinforcing(
     passes = (
         config.epochs * learners * tokens * (6.0 * count if config.method == "full" else 4.0 * count + 2.0 * trained)
     )
+    if config.ptx_coefficient:  # rows of pretraining text beside the answers, in the policy's passes alone
+        mixed = config.updates * config.rollout_prompts * config.epochs * config.ptx_rows * config.ptx_length
+        passes += mixed * (6.0 * count if config.method == "full" else 4.0 * count + 2.0 * trained)
     whole = 2 if config.trains_adapter else 1 + learners + bool(config.beta)
+    shape = {"device": device, "stage": "ppo" if config.algorithm == "ppo" else "by_trl"}
+    activations = _activations(
+        config=config,
+        model_config=model_config,
+        sequences=config.micro * config.answers_each,
+        length=round(prompt) + config.max_new_tokens,
+        **shape,
+    )
+    if config.ptx_coefficient:
+        activations += _activations(
+            config=config,
+            model_config=model_config,
+            sequences=config.micro * config.ptx_rows,
+            length=config.ptx_length,
+            **shape,
+        )
     memory = {
         "weights": 4 * count * whole,
         "gradients": 4 * learners * trained,
         "optimizer": 8 * learners * trained,
-        "activations": _activations(
-            "ppo",
-            config,
-            model_config,
-            sequences=config.micro * config.answers_each,
-            length=round(prompt) + config.max_new_tokens,
-            device=device,
-        ),
+        "activations": activations,
         "reference": 0,
     }
     seconds = 2 * rate["start"] + drawn / rate["sample"] + (reads + passes) / rate["train"]
     return Estimate(
         parameters=count,
-        trained_parameters=learners * trained,
+        trained_parameters=trained,  # of one model, as `parameters` are
         tokens=tokens,
         flops=drawn + reads + passes,
         memory_bytes=memory,
@@ -337,7 +349,7 @@ def _activations(
     per_layer = sequences * length * (34 * width + 5 * heads * length) * element / 2
     # Checkpointing keeps each layer's input and computes one layer at a time; by itself only what makes logits of whole
     # sequences does so, on CUDA.
-    by_itself = device == "cuda" and stage not in ("reward", "dpo", "ppo")
+    by_itself = device == "cuda" and stage not in ("reward", "dpo", "ppo", "by_trl")
     checkpointed = {"on": True, "off": False, "auto": by_itself}[config.gradient_checkpointing]
     kept = per_layer + sequences * length * width * layers * element if checkpointed else per_layer * layers
     logits = 0 if stage == "reward" else sequences * length * model_config["vocab_size"] * 4

@@ -12,9 +12,9 @@ from training.trainers import parallel
 from training.trainers.config import PpoConfig
 from training.trainers.judging import Drawn
 
-# Answers of an update that are written for people to read, updates that are, and characters of a text: what people can
-# read, and a file that a page can.
-SHOWN, UPDATES_SHOWN, CHARACTERS = 4, 200, 4000
+# Answers of an update that are written for people to read, updates that are, and characters of an answer and of each of
+# the last four turns before it: what people can read, and a file that a page can, also in Chinese (under 16 MiB).
+SHOWN, UPDATES_SHOWN, CHARACTERS, TURN_CHARACTERS = 4, 200, 2000, 1000
 NOT_FINITE = "the loss is not a finite number; a run of its own with a smaller learning_rate may help"
 # AdamW's (Huang et al. 2024, N+ section 4.1).
 EPSILON = 1e-5
@@ -80,8 +80,8 @@ class Samples:
             row: dict[str, Any] = {
                 "update": update,
                 "updates": total,
-                "prompt": [turn | {"content": _cut(turn["content"])} for turn in prompt.prompt[-4:]],
-                "text": _cut(one.texts[0]),
+                "prompt": [turn | {"content": _cut(turn["content"], TURN_CHARACTERS)} for turn in prompt.prompt[-4:]],
+                "text": _cut(one.texts[0], CHARACTERS),
                 "ended": one.ended[0],
                 "score": one.scores[0],
                 "judged": {name: numbers[0] for name, numbers in one.judged.items()},
@@ -106,5 +106,5 @@ class Samples:
             temporary.write_text("".join(kept), encoding="utf-8")
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= CHARACTERS else f"{text[:CHARACTERS]} …"
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]} …"

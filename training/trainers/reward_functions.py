@@ -12,6 +12,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from training.records import Message
 from training.trainers import evaluation, named_numbers
@@ -99,7 +100,10 @@ def call(name: str, function: RewardFunction, answer: Answered) -> float:
 
 
 def _allowed() -> dict[str, str]:
-    places = filter(None, (place.strip() for place in os.environ.get(ALLOWED, "").split(",")))
+    given = os.environ.get(ALLOWED)
+    if given is None and (file := os.environ.get(f"{ALLOWED}_FILE")):  # as the site's settings read it
+        given = Path(file).read_text(encoding="utf-8")
+    places = filter(None, (place.strip() for place in (given or "").split(",")))
     return {place.rpartition(":")[2]: place for place in places}
 
 
@@ -110,6 +114,6 @@ def _function(name: str) -> RewardFunction:
     module, _, attribute = place.rpartition(":")
     try:
         found: RewardFunction = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # what somebody's module raises cannot be known
         raise RewardFunctionError(f"The reward function {name} cannot be had from {place}: {error}.") from error
     return found

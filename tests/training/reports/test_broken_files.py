@@ -89,6 +89,20 @@ def test_a_huge_file_and_a_link_are_not_read(project: Project, monkeypatch: pyte
     assert "not a plain file" in reports.of(run).problem  # type: ignore[union-attr]
 
 
+def test_a_torn_line_behind_whole_ones_is_one_that_is_still_written(
+    client: Client, lead: User, project: Project
+) -> None:
+    run = make(project, "ppo")
+    report_files.ppo(run, words="words")
+    path = run.folder / "samples.jsonl"
+    whole = path.read_text(encoding="utf-8")
+    path.write_text(whole + whole.splitlines()[0][:40], encoding="utf-8")
+    assert len(reports.raw(run)["samples"]) == len(whole.splitlines())  # type: ignore[index]
+    assert not reports.of(run).problem  # type: ignore[union-attr]
+    path.write_text(whole[:40] + "\n" + whole, encoding="utf-8")
+    assert "line 1 of samples.jsonl is not whole JSON" in reports.of(run).problem  # type: ignore[union-attr]
+
+
 def test_half_a_surrogate_pair_does_not_break_the_page(client: Client, lead: User, project: Project) -> None:
     run = make(project, "pretrain")
     dropped = {

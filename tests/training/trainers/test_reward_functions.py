@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from training.trainers import named_numbers, reward_functions
@@ -39,6 +41,19 @@ def test_only_what_the_operator_allows_is_imported(monkeypatch: pytest.MonkeyPat
     assert weight == 2.0 and reward_functions.call("share_of_e", function, answered([1])) == pytest.approx(2 / 3)
     with pytest.raises(RewardFunctionError, match=f"missing cannot be had from {ODD}:missing"):
         reward_functions.load("missing=1")
+
+
+def test_the_list_may_lie_in_a_file_and_a_module_that_breaks_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv(reward_functions.ALLOWED, raising=False)
+    (tmp_path / "list").write_text(f"{ODD}:share_of_e,\nbroken_rewards:kind\n")
+    monkeypatch.setenv(f"{reward_functions.ALLOWED}_FILE", str(tmp_path / "list"))
+    assert {"share_of_e", "kind"} <= {*reward_functions.names()}
+    (tmp_path / "broken_rewards.py").write_text("def kind(:")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(RewardFunctionError, match="kind cannot be had from broken_rewards:kind: "):
+        reward_functions.load("kind=1")
 
 
 def test_a_place_is_no_name() -> None:
