@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.reward import run
-from bench.reward_quality import by_hand, comparisons, train
+from bench.reward_quality import by_hand, comparisons, stage, train
 from training.records import PromptRow, RankingRow, write_parquet
 from training.trainers import hardware
 
@@ -41,25 +41,14 @@ def parts(rows: Sequence[RankingRow]) -> dict[str, list[RankingRow]]:
 
 def _some(rows: Sequence[RankingRow], count: int, heldout: int) -> list[RankingRow]:
     """So many to train on and so many held out, at most."""
-    train, held = ([row for row in rows if row.split == split] for split in ("train", "heldout"))
-    return [*train[:count], *held[:heldout]]
+    learnt, held = ([row for row in rows if row.split == split] for split in ("train", "heldout"))
+    return [*learnt[:count], *held[:heldout]]
 
 
 def asked(rows: Sequence[RankingRow]) -> list[PromptRow]:
     """The first turn of each conversation, once: a policy of this size loses itself in long ones."""
     found = {row.prompt_id: row.prompt[:1] for row in rows}
     return [PromptRow(id=name, prompt=prompt) for name, prompt in found.items()]
-
-
-def stage(name: str, *, folder: Path, model: Path, data: Path, inputs: dict[str, str], **params: Any) -> dict[str, Any]:
-    """One run of a stage by hand; gives its result."""
-    folder.mkdir()
-    paths = {"run_dir": str(folder), "model": str(model), "data": str(data), "output_dir": str(folder / "out")}
-    config = {"stage": name, "params": params, "inputs": inputs} | paths
-    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    run(["-m", f"training.trainers.{name}", "--config", str(folder / "config.json")], folder=folder, is_json=False)
-    result: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    return result
 
 
 def measure(
@@ -106,17 +95,19 @@ def measure(
         model=base,
         data=folder / "ppo.parquet",
         inputs={"reward_model": models["reward_model"]},
-        updates=updates,
-        rollout_prompts=prompts,
-        batch_size=prompts // 2,
-        micro_batch_size=8,
-        epochs=2,
-        max_new_tokens=64,
-        max_length=256,
-        learning_rate=3e-4,
-        checkpoint_steps=0,
-        precision=precision,
-        no_end="neither",
+        params={
+            "updates": updates,
+            "rollout_prompts": prompts,
+            "batch_size": prompts // 2,
+            "micro_batch_size": 8,
+            "epochs": 2,
+            "max_new_tokens": 64,
+            "max_length": 256,
+            "learning_rate": 3e-4,
+            "checkpoint_steps": 0,
+            "precision": precision,
+            "no_end": "neither",
+        },
     )
     told = [json.loads(line) for line in (folder / "ppo" / "events.jsonl").read_text(encoding="utf-8").splitlines()]
     judged = {}
@@ -127,9 +118,7 @@ def measure(
             model=Path(ppo["checkpoint"]),
             data=folder / "evaluate.parquet",
             inputs={"reference": str(base), "reward_model": judge},
-            k=2,
-            max_new_tokens=64,
-            max_length=256,
+            params={"k": 2, "max_new_tokens": 64, "max_length": 256},
         )
         judged[name] = result["metrics"]
     return {

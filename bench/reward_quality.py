@@ -104,16 +104,24 @@ def _row(name: str, category: str, prompt: list[Message], texts: list[str]) -> R
     )
 
 
-def train(rows: Sequence[RankingRow], *, model: Path, params: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """One run of the stage; gives its result and its report."""
+def stage(
+    name: str, *, folder: Path, model: Path, data: Path, params: dict[str, Any], inputs: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """One run of a stage by hand; gives its result."""
     folder.mkdir()
-    data = folder / "rankings.parquet"
-    write_parquet(data, rows, row_type=RankingRow)
     paths = {"run_dir": str(folder), "model": str(model), "data": str(data), "output_dir": str(folder / "out")}
-    config = {"stage": "reward", "params": params} | paths
+    config = {"stage": name, "params": params, "inputs": dict(inputs or {})} | paths
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    run(["-m", "training.trainers.reward", "--config", str(folder / "config.json")], folder=folder, is_json=False)
+    run(["-m", f"training.trainers.{name}", "--config", str(folder / "config.json")], folder=folder, is_json=False)
     result: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    return result
+
+
+def train(rows: Sequence[RankingRow], *, model: Path, params: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """One run of the stage reward; gives its result and its report."""
+    data = folder.with_suffix(".parquet")
+    write_parquet(data, rows, row_type=RankingRow)
+    result = stage("reward", folder=folder, model=model, data=data, params=params)
     return result | {"report": json.loads(Path(result["outputs"]["report"]).read_text(encoding="utf-8"))}
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from training.records import PromptRow
-from training.trainers import hardware, parallel
+from training.trainers import hardware
 from training.trainers.adapters import inner_model
 from training.trainers.completions import batches, seed_of
 from training.trainers.config import PpoConfig
@@ -59,7 +59,7 @@ class PolicySampler:
             self._hand_over(update)
             left = [*batches([len(self.prompt_ids[at]) for at in places], batch_size=config.sample_batch_size)]
             while left:
-                if self.job.stop and parallel.world_size() == 1:
+                if self.job.stop:
                     raise Stopped
                 batch = left.pop(0)
                 if len(batch) > self.at_once:

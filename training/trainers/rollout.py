@@ -54,19 +54,25 @@ class Rollouts:
     def draw(self, update: int, places: Sequence[int]) -> list[Drawn]:
         """The measured answers of the prompts at these places, in their order, in every process.
 
-        Raises Stopped where the run is asked to stop; TrainerError, in all processes, where sampler or reward fails.
+        Raises in all processes alike: Stopped where one of them is asked to stop, TrainerError where one's sampler or
+        reward fails.
         """
         own = list(places[parallel.rank() :: parallel.world_size()])
         if parallel.world_size() == 1:
             return self._measured(update, own)
+        told: dict[str, Any] = {"drawn": [], "fault": "", "stopped": False}
         try:
-            told = {"drawn": [dataclasses.asdict(one) for one in self._measured(update, own)], "fault": ""}
+            told["drawn"] = [dataclasses.asdict(one) for one in self._measured(update, own)]
+        except Stopped:
+            told["stopped"] = True
         except Exception as fault:  # whatever it is, the others wait to hear of it
-            told = {"drawn": [], "fault": str(fault) if isinstance(fault, TrainerError) else failed(fault, update)}
+            told["fault"] = str(fault) if isinstance(fault, TrainerError) else failed(fault, update)
         everybodys = [json.loads(one) for one in parallel.gather(json.dumps(told).encode())]
         for one in everybodys:
             if one["fault"]:
                 raise TrainerError(one["fault"])
+        if any(one["stopped"] for one in everybodys):
+            raise Stopped
         found = {one["at"]: Drawn(**one) for told in everybodys for one in told["drawn"]}
         return [found[place] for place in places]
 
@@ -134,7 +140,7 @@ class Rollouts:
                         one.reference = own.tolist()
 
     def _stop_here(self) -> None:
-        if self.job.stop and parallel.world_size() == 1:
+        if self.job.stop:
             raise Stopped
 
     def _own_attention(self) -> Any:

@@ -105,6 +105,22 @@ def test_two_processes_take_the_update_of_one(ppo: Any, method: str, judge: str)
     assert max(float((ours[name] - theirs[name]).abs().max()) for name in ours) < 1e-4
 
 
+def test_two_processes_that_are_stopped_while_they_draw_go_on_to_the_end_of_one(ppo: Any) -> None:
+    """The first hears of it before the second, as a signal may come to them."""
+
+    def stop_the_first(pair: Any, folder: Path) -> None:
+        after_step(1, signal.SIGTERM)(pair.first, folder)
+
+    # Long answers, so that it comes while they are drawn.
+    params = {"method": "full", "updates": 3, "max_new_tokens": 64, "epochs": 1, "no_end": "neither"}
+    one = ppo("one", **params)
+    cut = ppo("two", pair=True, processes=2, meanwhile=stop_the_first, **params)
+    assert cut.code == 3 and cut.result["status"] == "cancelled", cut.stderr
+    again = ppo("two", resume=True, **params)
+    assert one.code == again.code == 0, again.stderr
+    assert_same_weights(one, again)
+
+
 def test_what_fails_in_one_process_ends_both_with_its_sentence_and_a_state(
     ppo: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,7 +4,7 @@
 | --- | --- |
 | `num_mini_batches` without effect, steps too many; `max_grad_norm` ignored | test_ppo.py: as many steps are … |
 | callbacks cannot stop it; no resume | test_ppo.py: interrupted and resumed equals uninterrupted (TERM and KILL) |
-| logits of the whole vocabulary kept in float32 | here: no more than a block of logits is alive at once |
+| logits of the whole vocabulary kept in float32 | here: no more than a block of logits … (where prompts are shared) |
 | only `generate`, no vLLM | here: vLLM is handed the policy once an update |
 | tokenised input only | here: the judge reads text by its own tokenizer and template |
 | critic not saved | test_ppo.py: the critic is kept as a reward model |

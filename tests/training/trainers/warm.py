@@ -81,6 +81,10 @@ class Pair:
             for rank in range(2)
         ]
 
+    @property
+    def first(self) -> Stage:
+        return self._stages[0]
+
     def poll(self) -> int | None:
         codes = [stage.poll() for stage in self._stages]
         return None if None in codes else max(code for code in codes if code is not None)
