@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import signal
@@ -23,6 +24,9 @@ pytestmark = pytest.mark.slow
 WANTED = {"reward_model_weight": 0.0, "reward_functions": "share_of_e=1", "no_end": "neither"}
 LEARNS = WANTED | {"rollout_prompts": 16, "batch_size": 16, "micro_batch_size": 16, "answers_each": 8, "updates": 16}
 LEARNS |= {"lr_scheduler": "constant", "beta": 0.0, "checkpoint_steps": 0}
+
+# Text of pretraining beside the answers.
+MIXED = {"ptx_coefficient": 27.8, "ptx_length": 32, "ptx_rows": 2}
 
 
 def updates(run: Any) -> list[dict[str, float]]:
@@ -49,6 +53,17 @@ def assert_it_learnt(run: Any) -> None:
 )
 def test_it_learns_a_reward_that_can_be_computed(ppo: Any, given: dict[str, Any]) -> None:
     assert_it_learnt(ppo(**LEARNS | given))
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Path:
+    """A list of one source of running text."""
+    lines = [f"The {word} of the river is {word} and long, and many boats go by it." for word in ("bank", "bed", "end")]
+    (tmp_path / "text.txt").write_text("\n\n".join(line * 6 for line in lines), encoding="utf-8")
+    path = tmp_path / "sources.json"
+    source = {"name": "rivers", "path": str(tmp_path / "text.txt"), "quality_filter": False}
+    path.write_text(json.dumps({"sources": [source]}), encoding="utf-8")
+    return path
 
 
 WAYS = pytest.mark.parametrize(("method", "judge"), [("full", "whole"), ("lora", "whole"), ("lora", "adapted")])
@@ -85,17 +100,27 @@ def stopped_and_killed(ppo: Any, **params: Any) -> tuple[Any, Any]:
 
 
 @WAYS
-def test_interrupted_and_resumed_equals_uninterrupted(ppo: Any, method: str, judge: str) -> None:
-    runs = stopped_and_killed(ppo, method=method, judge=judge, kl_control="adaptive", scale_scores=True, ema_decay=0.5)
-    last = [updates(run)[-1] for run in runs]
-    assert last[0]["beta"] == pytest.approx(last[1]["beta"]) and last[0]["kl"] == pytest.approx(last[1]["kl"], abs=1e-4)
+def test_interrupted_and_resumed_equals_uninterrupted(ppo: Any, sources: Path, method: str, judge: str) -> None:
+    params: dict[str, Any] = {"kl_control": "adaptive", "kl_horizon": 100, "scale_scores": True, "ema_decay": 0.5}
+    if judge == "adapted":
+        params |= MIXED | {"inputs": {"pretraining": str(sources)}}
+    runs = stopped_and_killed(ppo, method=method, judge=judge, **params)
+    whole, again = (updates(run) for run in runs)
+    for name in ("beta", "kl", "ratio", "grad_norm", *(["ptx_loss"] if judge == "adapted" else [])):
+        assert whole[-1][name] == pytest.approx(again[-1][name], rel=1e-4, abs=1e-4), name
+    # Beta follows the distance by a fifth at most (Ziegler et al. 2019), 16 answers an update.
+    for before, after in itertools.pairwise(whole):
+        error = min(0.2, max(-0.2, before["kl"] / 6.0 - 1))
+        assert after["beta"] == pytest.approx(before["beta"] * (1 + error * 16 / 100))
+    assert whole[-1]["beta"] < 0.9 * whole[0]["beta"]
 
 
 @pytest.mark.parametrize(("method", "judge"), [("full", "whole"), ("lora", "adapted")])
-def test_two_processes_take_the_update_of_one(ppo: Any, method: str, judge: str) -> None:
-    params = {"method": method, "judge": judge, "updates": 2}
+def test_two_processes_take_the_update_of_one(ppo: Any, sources: Path, method: str, judge: str) -> None:
+    params: dict[str, Any] = {"method": method, "judge": judge, "updates": 2}
     if method == "lora":  # of 9 prompts one process has more than the other
-        params |= {"rollout_prompts": 9, "batch_size": 3, "micro_batch_size": 1}
+        params |= MIXED | {"rollout_prompts": 9, "batch_size": 3, "micro_batch_size": 1}
+        params |= {"inputs": {"pretraining": str(sources)}}
     one, two = ppo("one", **params), ppo("two", pair=True, processes=2, **params)
     assert one.code == two.code == 0, one.stderr + two.stderr
     for ours, theirs in zip(updates(one), updates(two), strict=True):
@@ -218,22 +243,11 @@ def test_prompts_of_sft_are_refused_before_a_model_loads(ppo: Any, tmp_path: Pat
     assert run.code == 0, run.stderr
 
 
-@pytest.fixture
-def sources(tmp_path: Path) -> Path:
-    """A list of one source of running text."""
-    lines = [f"The {word} of the river is {word} and long, and many boats go by it." for word in ("bank", "bed", "end")]
-    (tmp_path / "text.txt").write_text("\n\n".join(line * 6 for line in lines), encoding="utf-8")
-    path = tmp_path / "sources.json"
-    source = {"name": "rivers", "path": str(tmp_path / "text.txt"), "quality_filter": False}
-    path.write_text(json.dumps({"sources": [source]}), encoding="utf-8")
-    return path
-
-
 def test_pretraining_text_is_mixed_in(ppo: Any, sources: Path) -> None:
-    given = {"judge": "adapted", "method": "lora", "updates": 4, "ptx_length": 32, "ptx_rows": 2, "beta": 0.0}
-    run = ppo(**given, ptx_coefficient=27.8, inputs={"pretraining": str(sources)})
+    given = MIXED | {"judge": "adapted", "method": "lora", "updates": 4, "beta": 0.0}
+    run = ppo(**given, inputs={"pretraining": str(sources)})
     assert run.code == 0, run.stderr
     losses = [numbers["ptx_loss"] for numbers in updates(run)]
     assert losses[-1] < losses[0] - 0.1, losses
-    refused = ppo("refused", **given, ptx_coefficient=1.0)
-    assert refused.code == 1 and refused.result["error"] == "ptx_coefficient (1) needs the input pretraining."
+    refused = ppo("refused", **given)
+    assert refused.code == 1 and refused.result["error"] == "ptx_coefficient (27.8) needs the input pretraining."
