@@ -1,5 +1,6 @@
 """Fixtures that every test may ask for. Servers come from tests/servers.py."""
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,12 @@ def plain_files(settings: Any, tmp_path: Path) -> None:
     settings.RUNS_DIR = tmp_path / "runs"
     settings.SNAPSHOTS_DIR = tmp_path / "snapshots"
     settings.MODELS_DIR = tmp_path / "models"
+
+
+@pytest.fixture(autouse=True)
+def numbered_from_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same texts in whatever order tests run: by a text's hash a prompt is held out or not."""
+    monkeypatch.setattr(factories, "_number", itertools.count(1))
 
 
 @pytest.fixture(autouse=True)

@@ -332,6 +332,7 @@ def test_ppo_asks_prompts_that_nobody_answered_and_none_that_is_held_out(
 ) -> None:  # fmt: skip
     hashes = prompts(project, 40)
     written = [factories.make_demonstration(contractor, project) for _ in range(3)]
+    assert "train" in {split_of(one.prompt.content_hash, 30) for one in written}
     run = run_of(start(project, base, lead, heldout=30, ppo={"prompts": 100, "updates": 2, "corpora": "wiki"}))
     assert run.params == {"updates": 2}, "a corpus is read only where it is mixed in"
     asked = read_parquet(Path(run.snapshot.path), row_type=PromptRow)
