@@ -19,7 +19,7 @@ TORCH_INDEX ?=
 help:
 	@echo "make demo [MODEL=tiny] [PROMPTS=file]  install, run one whole round, leave the site running"
 	@echo "make test                              install, check, and run every test (browser tests included)"
-	@echo "make test-fast                         checks and the fast tests, under two minutes"
+	@echo "make test-fast                         checks and the fast tests"
 	@echo "make serve                             the site, workers and embedded servers without the demo's round"
 	@echo "make messages                          renew the catalogue of translations after strings have changed"
 	@echo "make format | check | lock             format the code | lint, types, contracts | renew the locked versions"
