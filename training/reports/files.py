@@ -38,23 +38,15 @@ def lines_of(run: Run, name: str) -> list[dict[str, Any]] | None:
     text = _text(run, name)
     if text is None:
         return None
-    whole, _newline, last = text.rpartition("\n")
-    found = [
-        _object(line, where=_line(name, number))
-        for number, line in enumerate(whole.split("\n"), start=1)
-        if line.strip()
-    ]
-    if last.strip():
+    found, lines = list[dict[str, Any]](), text.split("\n")
+    for number, line in enumerate(lines, start=1):
         try:
-            found.append(_object(last, where=_line(name, whole.count("\n") + 1 + bool(_newline))))
+            if line.strip():
+                found.append(_object(line, where=_("line %(number)s of %(file)s") % {"number": number, "file": name}))
         except Unreadable:
-            if not found:
+            if not found or number < len(lines):
                 raise
     return found
-
-
-def _line(name: str, number: int) -> str:
-    return _("line %(number)s of %(file)s") % {"number": number, "file": name}
 
 
 def _text(run: Run, name: str) -> str | None:

@@ -52,25 +52,22 @@ class PolicySampler:
 
         Raises Stopped where the run is asked to stop, TrainerError where the sampler fails.
         """
-        config, found = self.config, dict[int, Drawn]()
+        found = dict[int, Drawn]()
         was_training = self.model.training
         self.model.eval()
         try:
             self._hand_over(update)
-            left = [*batches([len(self.prompt_ids[at]) for at in places], batch_size=config.sample_batch_size)]
+            sizes = [len(self.prompt_ids[at]) for at in places]
+            left = [places[one] for batch in batches(sizes, batch_size=self.at_once) for one in batch]
             while left:
                 if self.job.stop:
                     raise Stopped
-                batch = left.pop(0)
-                if len(batch) > self.at_once:
-                    left[:0] = [batch[: self.at_once], batch[self.at_once :]]
-                    continue
-                drawn = self._generate(update, [places[one] for one in batch], prompts)
+                batch = left[: self.at_once]
+                drawn = self._generate(update, batch, prompts)
                 if drawn is None:  # again with fewer at once
-                    left.insert(0, batch)
                     continue
-                for one, answers in zip(batch, drawn, strict=True):
-                    at = places[one]
+                left = left[len(batch) :]
+                for at, answers in zip(batch, drawn, strict=True):
                     found[at] = drawn_of(
                         at, self.prompt_ids[at], answers, tokenizer=self.tokenizer, stop_text=self.stop_text
                     )
