@@ -2,12 +2,13 @@
 
     python -m bench.ppo [--model FOLDER] [--method full|lora] [--epochs 1] [--updates 2] [--rounds 1] [--json]
 
-Same model, reward model, prompts (examples/prompts.jsonl), longest answer (48 tokens), passes, four prompts at once,
-and temperature 1. TRL took PPO out in 1.13: 1.12.0 is installed once into an environment of its own, var/bench, which
-finds everything else here. Each side runs in a process of its own; loading is not timed. `ratio` is TRL's seconds
-an update through ours, and `tokens` are those of an answer: TRL goes on to the longest length, ours ends with the
-answer, so `ratio_per_token` is told beside it. With `--method lora` ours has one trunk for all four models (the reward
-model is an adapter on the policy's start); TRL's own PEFT run has an adapter on the policy and trains a whole critic.
+Same model, reward model, prompts (examples/prompts.jsonl), longest answer (48 tokens), passes, temperature 1, and four
+prompts at once in drawing, scoring and learning. TRL took PPO out in 1.13: 1.12.0 is installed once into an environment
+of its own, var/bench, which finds everything else here. Each side runs in a process of its own; loading is not timed.
+`ratio` is TRL's seconds an update through ours, and `tokens` are those of an answer: TRL goes on to the longest length,
+ours ends with the answer, so `ratio_per_token` is told beside it. With `--method lora` ours has one trunk for all four
+models (the reward model is an adapter on the policy's start); TRL's own PEFT run has an adapter on the policy and
+trains a whole critic.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from bench.turns import in_turn, median
 
@@ -74,7 +76,7 @@ def make_reward_model(model: str, folder: Path, *, method: str) -> None:
 
 def ours(model: str, reward_model: str, folder: Path, *, method: str, epochs: int, updates: int) -> dict[str, Any]:
     from training.records import PromptRow, write_parquet
-    from training.trainers import hardware, ppo
+    from training.trainers import hardware, ppo, ppo_loop
     from training.trainers.config import build
     from training.trainers.events import Events
     from training.trainers.program import Job, StopFlag
@@ -86,6 +88,7 @@ def ours(model: str, reward_model: str, folder: Path, *, method: str, epochs: in
         "rollout_prompts": PROMPTS,
         "batch_size": PROMPTS,
         "micro_batch_size": AT_ONCE,
+        "sample_batch_size": AT_ONCE,
         "epochs": epochs,
         "updates": updates,
         "max_new_tokens": TOKENS,
@@ -97,14 +100,23 @@ def ours(model: str, reward_model: str, folder: Path, *, method: str, epochs: in
         resume=False, config=build("ppo", values), events=Events(folder), stop=StopFlag(),
         inputs={"reward_model": reward_model},
     )  # fmt: skip
-    ppo.run(job)
+    learn, took = ppo_loop.Ppo.run, list[float]()
+
+    def timed(trainer: ppo_loop.Ppo) -> dict[str, float]:
+        began = time.monotonic()
+        metrics = learn(trainer)
+        took.append(time.monotonic() - began)
+        return metrics
+
+    with mock.patch.object(ppo_loop.Ppo, "run", timed):
+        ppo.run(job)
     events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
     told = [event["metrics"] for event in events if event["type"] == "metrics"]
     parts = {
         name: sum(one[f"{name}_seconds"] for one in told) / updates for name in ("sample", "score", "read", "learn")
     }
     return {
-        "seconds": sum(parts.values()),
+        "seconds": took[0] / updates,
         "parts": {name: round(value, 1) for name, value in parts.items()},
         "tokens": sum(one["answer_tokens"] for one in told) / updates,
         "rss_mb": hardware.peak_memory_bytes() / 1e6,
