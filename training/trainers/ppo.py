@@ -19,6 +19,7 @@ algorithms rloo and grpo. It leaves the policy in `output_dir` and the critic in
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -71,14 +72,19 @@ def _ppo(job: Job, prompts: Sequence[PromptRow]) -> Outcome:
 
     reward_model = job.inputs[REWARD_MODEL]
     zero = zero_point(job, reward_model)
-    four = ppo_models.load(job, reward_model=reward_model, zero_point=zero)
-    ids, cut = _encoded(job, prompts, four.tokenizer)
-    judge = Judge(job, scoring=four.judging, tokenizer=four.reward_tokenizer, zero_point=zero)
-    pretraining = None
-    if job.config.ptx_coefficient:
-        pretraining = Pretraining(job, Path(job.inputs[PRETRAINING]), tokenizer=four.tokenizer)
-    trainer = Ppo(job, four, Rollouts(job, four, prompts=prompts, prompt_ids=ids, judge=judge), pretraining)
-    metrics = trainer.run()
+    # Here lie the models that nobody reads; each process has its own.
+    aside = job.run_dir / f"resting-{parallel.rank()}"
+    try:
+        four = ppo_models.load(job, reward_model=reward_model, zero_point=zero, aside=aside)
+        ids, cut = _encoded(job, prompts, four.tokenizer)
+        judge = Judge(job, scoring=four.judging, tokenizer=four.reward_tokenizer, zero_point=zero)
+        pretraining = None
+        if job.config.ptx_coefficient:
+            pretraining = Pretraining(job, Path(job.inputs[PRETRAINING]), tokenizer=four.tokenizer)
+        trainer = Ppo(job, four, Rollouts(job, four, prompts=prompts, prompt_ids=ids, judge=judge), pretraining)
+        metrics = trainer.run()
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
     four.save_critic(job.run_dir / "critic")
     four.save_policy(job.output_dir)
     return _outcome(job, trainer, metrics, cut=cut, outputs={"critic": str(job.run_dir / "critic" / "config.json")})

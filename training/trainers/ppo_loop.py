@@ -10,7 +10,7 @@ import math
 import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from training.trainers import optimizers, parallel, policy_updates, ppo_losses, states
+from training.trainers import hardware, optimizers, parallel, policy_updates, ppo_losses, states
 from training.trainers.accumulation import Gradients
 from training.trainers.config import PpoConfig
 from training.trainers.judging import Drawn
@@ -216,6 +216,7 @@ class Ppo:
                 gradients.model.train()
                 loss, numbers = gradients.of(batch, step=self.step + 1, random_state=random_state)
                 losses.append(loss)
+                hardware.trim_memory()  # before the other's pass, which peaks beside these gradients
                 for name, value in numbers.items():
                     sums[name] = sums.get(name, 0.0) + value
         except Stopped:
@@ -286,6 +287,7 @@ class Ppo:
     def _drop(self) -> None:
         for gradients in self.gradients.values():
             gradients.drop()
+        hardware.trim_memory()
 
     def _finish(self, update: int, metrics: dict[str, float]) -> None:
         """Tells of an update, moves beta, and saves a state where it is time for one."""

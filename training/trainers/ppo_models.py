@@ -8,8 +8,9 @@
 | reward | the reward model | a second copy | the critic with its adapter off |
 
 So an adapter run holds two models in place of four, and one where the reward model is itself an adapter on the SFT
-model (`ppo_trunk.py`). The critic's head is the reward's at first (Huang et al. 2024, N+ section 3.2; Ouyang et al.
-2022, appendix C.4). Dropout is off in all of them: log-probabilities before and after a step differ by the step alone.
+model (`ppo_trunk.py`); second copies are in memory only while they are read (`resting.py`). The critic's head is the
+reward's at first (Huang et al. 2024, N+ section 3.2; Ouyang et al. 2022, appendix C.4). Dropout is off in all of them:
+log-probabilities before and after a step differ by the step alone.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ from training.trainers.logps import (
 from training.trainers.padding import length_mask, pad_right
 from training.trainers.ppo_trunk import CRITIC, JUDGE, POLICY, RewardAdapter, Trunk
 from training.trainers.program import Job, TrainerError
+from training.trainers.resting import Resting
 from training.trainers.scorer import Scorer, head_scores, load_reward_model, make_scorer
 
 if TYPE_CHECKING:
@@ -175,8 +177,9 @@ class Models:
     """The four, on this process's device, with the readers of those that are trained.
 
     `parameters` are the trained ones by `policy.<name>` and `critic.<name>`; `first` reads a copy of the policy as it
-    began, where there is one; `trunk` holds all of them where one does. `attention` is the policy's and the critic's
-    own, which draws and is saved.
+    began, where there is one; `trunk` holds all of them where one does. `resting` are those of `first` and `reward`
+    that are out of memory until they are asked. `attention` is the policy's and the critic's own, which draws and is
+    saved.
     """
 
     policy: PolicyReader
@@ -190,6 +193,7 @@ class Models:
     attention: str
     first: PolicyReader | None = None
     trunk: Trunk | None = None
+    resting: dict[str, Resting] = field(default_factory=dict)
 
     def use(self, kind: str) -> None:
         """Makes ready the `policy` or the `critic`: over one trunk only one of them can be read at a time."""
@@ -200,7 +204,8 @@ class Models:
     def reference(self) -> Iterator[PolicyReader]:
         """Within it the reader of what the policy began as."""
         if self.first is not None:
-            yield self.first
+            with self._awake("reference"):
+                yield self.first
             return
         with adapter_off(self.policy.model):
             yield self.policy
@@ -215,7 +220,12 @@ class Models:
             with adapter_off(self.critic.model):
                 yield self.reward
         else:
-            yield self.reward
+            with self._awake("reward"):
+                yield self.reward
+
+    def _awake(self, name: str) -> contextlib.AbstractContextManager[None]:
+        found = self.resting.get(name)
+        return contextlib.nullcontext() if found is None else found.awake()
 
     def save_critic(self, path: Path) -> None:
         """The critic as a reward model's folder; over a trunk the policy can be saved after it."""
@@ -235,12 +245,13 @@ class Models:
 _ADAPTERS = {"policy": POLICY, "critic": CRITIC}
 
 
-def load(job: Job, *, reward_model: str, zero_point: float = 0.0) -> Models:
+def load(job: Job, *, reward_model: str, zero_point: float = 0.0, aside: Path | None = None) -> Models:
     """All four, over one trunk where the reward model is an adapter on the model that the policy starts from.
 
     `zero_point` is the score of the reward model that PPO counts as nothing, by which the critic begins. A reward model
-    of another vocabulary judges text alone: the critic then begins as the policy does. Raises TrainerError where a
-    model has no head to score or no token to end with.
+    of another vocabulary judges text alone: the critic then begins as the policy does. Models of their own that nobody
+    trains rest in the folder `aside` where the recipe says so. Raises TrainerError where a model has no head to score
+    or no token to end with, or the folder cannot be written.
     """
     config: PpoConfig = job.config
     job.events.status("Loading the policy.")
@@ -299,10 +310,17 @@ def load(job: Job, *, reward_model: str, zero_point: float = 0.0) -> Models:
     else:
         [first] = rankings.encode(reward_tokenizer, [PROBE_RANKING], max_length=config.max_length)
         judge = make_scorer(reward, pad_id=reward_pad, first=first, job=job)
+    resting: dict[str, Resting] = {}
+    if config.offload_frozen and aside is not None:
+        frozen = {"reference": reference, "reward": None if reward is critic else reward}
+        resting = {
+            name: Resting(model, aside / f"{name}.safetensors") for name, model in frozen.items() if model is not None
+        }
     return Models(
         policy=read,
         critic=values,
         reward=judge,
+        resting=resting,
         parameters={
             f"{kind}.{name}": parameter
             for kind, model in (("policy", policy), ("critic", critic))

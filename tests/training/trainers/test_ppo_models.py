@@ -37,7 +37,15 @@ def judge(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return reward_models.whole(tiny, tmp_path_factory.mktemp("models") / "rm", apart=0.02)
 
 
-def four(tiny: Path, judge: Path, told: list[str] | None = None, *, zero_point: float = 0.0, **params: Any) -> Models:
+def four(
+    tiny: Path,
+    judge: Path,
+    told: list[str] | None = None,
+    *,
+    zero_point: float = 0.0,
+    aside: Path | None = None,
+    **params: Any,
+) -> Models:
     said = told if told is not None else []
     job: Any = SimpleNamespace(
         config=build("ppo", {"temperature": 0.7} | params),
@@ -45,7 +53,7 @@ def four(tiny: Path, judge: Path, told: list[str] | None = None, *, zero_point: 
         events=SimpleNamespace(status=said.append),
         stop=False,
     )
-    return load(job, reward_model=str(judge), zero_point=zero_point)
+    return load(job, reward_model=str(judge), zero_point=zero_point, aside=aside)
 
 
 def shift(models: Models) -> None:
@@ -129,6 +137,30 @@ def test_the_judge_stays_the_reward_model_and_the_critic_begins_as_it(tiny: Path
         torch.cat(list(values)).sub(models.critic.values([Answers(prompt=prompt, completions=answers)])).abs().max()
         > 0.01
     )
+
+
+def test_models_that_nobody_trains_are_in_memory_only_while_they_are_asked(
+    tiny: Path, judge: Path, tmp_path: Path
+) -> None:
+    kept, aside = four(tiny, judge, method="full"), four(tiny, judge, method="full", aside=tmp_path)
+    assert kept.first is not None and aside.first is not None
+    frozen = [aside.first.model, aside.reward.model]
+
+    def held() -> list[int]:
+        return [sum(one.numel() for one in model.parameters()) for model in frozen]
+
+    ranking: Any = SimpleNamespace(prompt=[5, 6, 7], completions=[[10, 11, 2], [13]])
+    shift(aside)  # what is trained shares no weight with them
+    assert held() == [0, 0]
+    with torch.no_grad(), aside.reference() as reference, kept.reference() as wanted:
+        assert held()[0] > 0 == held()[1]
+        assert torch.equal(reference.log_probs(GROUP), wanted.log_probs(GROUP))
+    with aside.judging() as scorer, kept.judging() as beside:
+        assert held()[1] > 0 == held()[0]
+        assert scorer.all_scores([ranking], rows_at_once=1) == beside.all_scores([ranking], rows_at_once=1)
+    assert held() == [0, 0]
+    assert four(tiny, judge, method="full", aside=tmp_path, offload_frozen=False).resting == {}
+    assert four(tiny, judge, method="lora", aside=tmp_path).resting == {}  # nothing is held twice
 
 
 def test_what_is_trained_is_told_apart(tiny: Path, judge: Path) -> None:

@@ -32,7 +32,12 @@ class PpoConfig(OptimizingConfig):
 
     # Dropout would tell drawing and training apart, and the models are drawn from between the steps.
     NOT_HERE: ClassVar[frozenset[str]] = frozenset({"lora_dropout", "sharding"})
-    MAY_CHANGE: ClassVar[frozenset[str]] = OptimizingConfig.MAY_CHANGE | {"max_kl", "min_entropy", "min_end_rate"}
+    MAY_CHANGE: ClassVar[frozenset[str]] = OptimizingConfig.MAY_CHANGE | {
+        "max_kl",
+        "min_end_rate",
+        "min_entropy",
+        "offload_frozen",
+    }
 
     algorithm: str = option(
         "ppo",
@@ -84,6 +89,13 @@ class PpoConfig(OptimizingConfig):
         minimum=1,
         maximum=4096,
         expert=True,
+    )
+    offload_frozen: bool = option(
+        True,
+        "Whether reference and reward model, where they are models of their own, are out of memory while policy and "
+        "critic learn; a GPU is given them anew in each update.",
+        expert=True,
+        label="Rest frozen models",
     )
     learning_rate: float = option(
         1e-5,
