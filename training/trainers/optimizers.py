@@ -32,12 +32,4 @@ def make(
         return torch.optim.Adafactor(groups, lr=config.learning_rate)
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.beta1)
-    # In one pass over memory on a CPU, where torch by itself takes a dozen; a GPU's default is fast already.
-    in_one_pass = all(parameter.device.type == "cpu" for parameter in parameters.values())
-    return torch.optim.AdamW(
-        groups,
-        lr=config.learning_rate,
-        betas=(config.beta1, config.beta2),
-        eps=epsilon,
-        fused=in_one_pass or None,
-    )
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), eps=epsilon)
