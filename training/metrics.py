@@ -59,6 +59,7 @@ def label(name: str) -> str:
     for start, words in (
         ("perplexity_", _("perplexity on %(what)s")),
         ("bits_per_byte_", _("bits per byte of %(what)s")),
+        ("reward_of_", _("mean of the reward %(what)s")),
     ):
         if name.startswith(start):
             return words % {"what": name.removeprefix(start)}

@@ -162,6 +162,7 @@ def test_has_errors_tells_which_fold_to_open():
         ("policy_entropy_high", "policy: entropy, nats a token, high"),
         ("best_of_16", "reward of the best of 16"),
         ("best_of_4_kl", "KL of the best of 4"),
+        ("reward_of_length", "mean of the reward length"),
         ("best_of_breed", "best of breed"),
         ("something/new", "something new"),
     ],

@@ -35,7 +35,7 @@ def lines_of(run: Run, name: str) -> list[dict[str, Any]] | None:
 
     Behind whole lines a torn one, that its trainer was about to write when it was read or killed, is left out.
     """
-    text = _text(run, name)
+    text = _text(run, name, torn=True)
     if text is None:
         return None
     found, lines = list[dict[str, Any]](), text.split("\n")
@@ -49,7 +49,8 @@ def lines_of(run: Run, name: str) -> list[dict[str, Any]] | None:
     return found
 
 
-def _text(run: Run, name: str) -> str | None:
+def _text(run: Run, name: str, *, torn: bool = False) -> str | None:
+    """The whole file; one that may be torn without what stands behind its last whole line if that is no text."""
     try:
         # A link could lead out of the folder, and a pipe would never answer.
         file = os.open(run.folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -66,6 +67,9 @@ def _text(run: Run, name: str) -> str | None:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
+        whole = data.rfind(b"\n") + 1
+        if torn and 0 < whole <= error.start:
+            return data[:whole].decode("utf-8")
         raise Unreadable(_("%(file)s is not UTF-8 text.") % {"file": name}) from error
 
 

@@ -49,6 +49,8 @@ class ByTrl:
         # Of the update at hand, also of an attempt before.
         self.seconds: dict[str, float] = {}
         self.norms: list[float] = []
+        # The numbers of the last update that is done.
+        self.last: dict[str, float] = {}
         # The answers of the update at hand, in the order in which TRL asked for them.
         self.drawn: list[Drawn] = []
         self.samples = policy_updates.Samples(job.run_dir / "samples.jsonl")
@@ -64,8 +66,10 @@ class ByTrl:
 
     def run(self) -> dict[str, float]:
         """All updates; gives the last one's numbers."""
-        config, metrics = self.config, dict[str, float]()
+        config = self.config
         self._restore()
+        metrics = self.last
+        self._guard()
         while self.step < self.total:
             update, done = divmod(self.step, self.steps_an_update)
             if not done:
@@ -80,12 +84,12 @@ class ByTrl:
                 # What the step did not spend on drawing and judging.
                 self.seconds["learn_seconds"] += time.monotonic() - clock - math.fsum(self.seconds.values()) + known
             metrics = self._numbers() | self.seconds | {"grad_norm": math.fsum(self.norms) / len(self.norms)}
+            self.last = metrics
             self.samples.write(
                 update + 1, [self.prompts[one.at] for one in self.drawn], self.drawn, total=config.updates
             )
             self.job.events.metrics(step=update + 1, total_steps=config.updates, metrics=metrics)
-            if astray := policy_updates.gone_astray(metrics, config):
-                self._give_up(f"At update {update + 1} {astray}")
+            self._guard()
             if config.checkpoint_steps and (update + 1) % config.checkpoint_steps == 0 and self.step < self.total:
                 self._save()
         return metrics
@@ -111,8 +115,6 @@ class ByTrl:
             one.scores = [
                 self.judge.held(score, ended=ended) for score, ended in zip(one.scores, one.ended, strict=True)
             ]
-        self.answers += sum(len(one.answers) for one in self.drawn)
-        self.tokens += sum(sum(one.lengths) for one in self.drawn)
         self.seconds["score_seconds"] = time.monotonic() - clock
         return [score for one in self.drawn for score in one.scores]
 
@@ -147,6 +149,9 @@ class ByTrl:
             group["lr"] = config.learning_rate * factor
         self.optimizer.step()
         self._drop()
+        if not self.step % self.steps_an_update:  # now that these answers are not drawn again
+            self.answers += sum(len(one.answers) for one in self.drawn)
+            self.tokens += sum(sum(one.lengths) for one in self.drawn)
         self.step += 1
         return norm
 
@@ -156,8 +161,7 @@ class ByTrl:
         numbers = {ours: math.fsum(logged[name]) / len(logged[name]) for name, ours in _NAMES.items() if logged[name]}
         lengths = [length for one in self.drawn for length in one.lengths]
         ended = [end for one in self.drawn for end in one.ended]
-        numbers |= {
-            "reward": math.fsum(value for one in self.drawn for value in self.judge.totals(one)) / len(lengths),
+        numbers |= self.judge.summary(self.drawn) | {
             "score": math.fsum(score for one in self.drawn for score in one.scores) / len(lengths),
             "answer_tokens": sum(lengths) / len(lengths),
             "end_rate": sum(ended) / len(ended),
@@ -169,6 +173,11 @@ class ByTrl:
     def _drop(self) -> None:
         for parameter in self.parameters.values():
             parameter.grad = None
+
+    def _guard(self) -> None:
+        """Raises TrainerError where the last update, also of an attempt before, went where nobody wants the policy."""
+        if self.last and (astray := policy_updates.gone_astray(self.last, self.config)):
+            self._give_up(f"At update {self.step // self.steps_an_update} {astray}")
 
     def _give_up(self, sentence: str) -> NoReturn:
         """Ends the run with its state and the policy as it is in the run's folder."""
@@ -193,6 +202,7 @@ class ByTrl:
             "tokens": self.tokens,
             "seconds": self.seconds,
             "norms": self.norms,
+            "last": {} if self.step % self.steps_an_update else self.last,
             "buffered": buffered,
             "drawn": [vars(one) for one in self.drawn] if buffered else [],
             "logged": dict(self.trainer._metrics["train"]) if buffered else {},
@@ -214,6 +224,7 @@ class ByTrl:
         facts = found.facts
         self.step, self.answers, self.tokens = int(facts["step"]), int(facts["answers"]), int(facts["tokens"])
         self.seconds, self.norms = dict(facts["seconds"]), list(facts["norms"])
+        self.last = dict(facts["last"])
         self.trainer._step = self.step * self.config.accumulation
         self.samples.keep_before(self.step // self.steps_an_update + 1)
         if facts["buffered"]:

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import math
+import statistics
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -136,6 +137,15 @@ class Judge:
             math.fsum(self.weights[name] * numbers[place] for name, numbers in one.judged.items())
             for place in range(len(one.answers))
         ]
+
+    def summary(self, found: Sequence[Drawn]) -> dict[str, float]:
+        """Mean and standard deviation of the rewards over all answers; of several rewards also the mean of each."""
+        totals = [value for one in found for value in self.totals(one)]
+        numbers = {"reward": statistics.fmean(totals), "reward_std": statistics.pstdev(totals)}
+        if len(found[0].judged) > 1:
+            for name in found[0].judged:
+                numbers[f"reward_of_{name}"] = statistics.fmean(value for one in found for value in one.judged[name])
+        return numbers
 
     def held(self, score: float, *, ended: bool, spread: float = 1.0) -> float:
         """What a score becomes before it is a reward: over the spread, within limits, by the rule for missing ends."""

@@ -118,8 +118,8 @@ class PolicySampler:
             self.vllm.read_again(str(self.handed))
 
 
-def failed(problem: Exception, update: int) -> str:
-    """What is told of an update (from 0) whose answers could not be drawn, judged or read."""
+def failed(problem: Exception, update: int, *, what: str = "The sampler") -> str:
+    """What is told of an update (from 0) whose answers could not be drawn, judged or read, as `what` says."""
     said = (str(problem).strip() or "no message").splitlines()[0]
     name = type(problem).__name__
-    return f"The sampler failed in update {update + 1} with {name}: {said}. The state before it is saved."
+    return f"{what} failed in update {update + 1} with {name}: {said}. The state before it is saved."

@@ -98,12 +98,13 @@ class Samples:
         if not parallel.is_main() or not self.path.is_file():
             return
         kept = []
-        for line in self.path.read_text(encoding="utf-8").splitlines(keepends=True):
-            if not line.endswith("\n") or json.loads(line)["update"] >= update:
+        # Bytes: texts hold other ends of lines, and a torn line may end within a character.
+        for line in self.path.read_bytes().splitlines(keepends=True):
+            if not line.endswith(b"\n") or json.loads(line)["update"] >= update:
                 break
             kept.append(line)
         with replacing(self.path) as temporary:
-            temporary.write_text("".join(kept), encoding="utf-8")
+            temporary.write_bytes(b"".join(kept))
 
 
 def _cut(text: str, most: int) -> str:

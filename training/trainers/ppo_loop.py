@@ -137,8 +137,7 @@ class Ppo:
         self.advantages, self.returns = list(advantages.split(sizes)), list(returns.split(sizes))
         answers = len(lengths)
         ended = [end for one in self.drawn for end in one.ended]
-        numbers = {
-            "reward": math.fsum(value for one in self.drawn for value in self.rollouts.judge.totals(one)) / answers,
+        numbers = self.rollouts.judge.summary(self.drawn) | {
             "score": math.fsum(scores) / answers,
             "entropy": math.fsum(one.entropy for one in self.drawn) / sum(sizes),
             "answer_tokens": sum(sizes) / answers,
@@ -152,15 +151,22 @@ class Ppo:
         return numbers
 
     def _guard(self, numbers: dict[str, float]) -> None:
-        """Raises TrainerError, with state and policy saved, where the policy has gone where nobody wants it."""
+        """Raises TrainerError, with state and policy saved, where the policy has gone where nobody wants it.
+
+        What led there is told first: numbers and answers of the update.
+        """
         if astray := policy_updates.gone_astray(numbers, self.config):
-            self._give_up(f"At update {self.step // self.steps_an_update + 1} {astray}")
+            update = self.step // self.steps_an_update
+            self._tell(update, numbers | self.rollouts.seconds)
+            self._give_up(f"At update {update + 1} {astray}")
 
     def _give_up(self, sentence: str) -> NoReturn:
         """Ends the run with its state and the policy as it is in the run's folder."""
         self._save()
-        path = self.job.run_dir / "stopped"
-        self.models.save_policy(path)
+        path = self.job.main_dir / "stopped"
+        if parallel.is_main():
+            self.models.save_policy(path)
+        parallel.any_of(False)  # who fails first has the others killed: all wait until it is written
         raise TrainerError(f"{sentence}. The state before it is saved, and the policy in {path}.", checkpoint=path)
 
     def _learn(self, update: int) -> dict[str, float]:
@@ -176,6 +182,7 @@ class Ppo:
             clock = time.monotonic()
             for name, value in self._take_step(batch).items():
                 self.sums[name] = self.sums.get(name, 0.0) + value
+            self.sums["learning_rate"] = self.optimizers["policy"].param_groups[0]["lr"]
             self.sums["learn_seconds"] = self.sums.get("learn_seconds", 0.0) + time.monotonic() - clock
         sums, self.sums = self.sums, {}
         tokens = sums.pop("tokens", 0.0) or 1.0
@@ -219,9 +226,11 @@ class Ppo:
                 hardware.trim_memory()  # before the other's pass, which peaks beside these gradients
                 for name, value in numbers.items():
                     sums[name] = sums.get(name, 0.0) + value
-        except Stopped:
+        except Exception:
             self._drop()
-            self._save()
+            # Neither model has moved. Of several processes each may fail alone, and saving is the work of all.
+            if parallel.world_size() == 1:
+                self._save()
             raise
         norms = {
             f"{kind}_grad_norm": float(
@@ -292,9 +301,7 @@ class Ppo:
     def _finish(self, update: int, metrics: dict[str, float]) -> None:
         """Tells of an update, moves beta, and saves a state where it is time for one."""
         config = self.config
-        self.samples.write(
-            update + 1, [self.rollouts.prompts[one.at] for one in self.drawn], self.drawn, total=config.updates
-        )
+        self._tell(update, metrics)
         if config.kl_control == "adaptive" and self.beta:
             self.beta = ppo_losses.next_beta(
                 self.beta,
@@ -304,9 +311,13 @@ class Ppo:
                 answers=sum(len(one.answers) for one in self.drawn),
             )
         self.drawn = []
-        self.job.events.metrics(step=update + 1, total_steps=config.updates, metrics=metrics)
         if config.checkpoint_steps and (update + 1) % config.checkpoint_steps == 0 and self.step < self.total:
             self._save()
+
+    def _tell(self, update: int, metrics: dict[str, float]) -> None:
+        asked = [self.rollouts.prompts[one.at] for one in self.drawn]
+        self.samples.write(update + 1, asked, self.drawn, total=self.config.updates)
+        self.job.events.metrics(step=update + 1, total_steps=self.config.updates, metrics=metrics)
 
     def _save(self) -> None:
         tensors = {f"weight.{name}": value for name, value in self.models.parameters.items()}

@@ -228,9 +228,11 @@ def _run(stage: str, run: Callable[[Job], Outcome], envelope: dict[str, Any], st
     except Exception as problem:
         traceback.print_exc()
         if is_out_of_memory(problem):
-            smaller = (
-                "batch_size or max_new_tokens" if stage in ("sample", "evaluate") else "micro_batch_size or max_length"
-            )
+            smaller = {
+                "sample": "batch_size or max_new_tokens",
+                "evaluate": "batch_size or max_new_tokens",
+                "ppo": "micro_batch_size, answers_each or max_new_tokens",
+            }.get(stage, "micro_batch_size or max_length")
             error = f"The stage {stage} ran out of memory; a smaller {smaller} needs less."
         else:
             first_line = (str(problem).strip() or "no message").splitlines()[0]

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from training.records import DemonstrationRow, PromptRow, read_parquet, replacing
+from training.trainers import parallel
 from training.trainers.answered import answered, key
 from training.trainers.program import Job, TrainerError
 
@@ -27,7 +28,19 @@ def shared(prompts: Sequence[PromptRow], demonstrations: Iterable[DemonstrationR
 def check(job: Job, prompts: Sequence[PromptRow], demonstrations: Path, *, allowed: bool) -> None:
     """Lists what both have in `run_dir/sft_prompts.jsonl`; raises TrainerError unless it is `allowed`."""
     found = shared(prompts, read_parquet(demonstrations, row_type=DemonstrationRow))
-    path = job.run_dir / FILE
+    path = job.main_dir / FILE
+    if parallel.is_main():
+        _list(found, path)
+    if not found:
+        return
+    named = ", ".join(prompt.id for prompt, _ in found[:_NAMED]) + (", …" if len(found) > _NAMED else "")
+    sentence = f"{len(found)} of {len(prompts)} prompts occur in SFT rows ({named}; all of them in {path})"
+    if not allowed:
+        raise TrainerError(f"{sentence}: leave them out, or set allow_sft_prompts.")
+    job.events.status(f"{sentence}, which allow_sft_prompts allows.")
+
+
+def _list(found: Sequence[tuple[PromptRow, str]], path: Path) -> None:
     path.unlink(missing_ok=True)
     if not found:
         return
@@ -37,8 +50,3 @@ def check(job: Job, prompts: Sequence[PromptRow], demonstrations: Path, *, allow
             for prompt, of in found
         )
         temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    named = ", ".join(prompt.id for prompt, _ in found[:_NAMED]) + (", …" if len(found) > _NAMED else "")
-    sentence = f"{len(found)} of {len(prompts)} prompts occur in SFT rows ({named}; all of them in {path})"
-    if not allowed:
-        raise TrainerError(f"{sentence}: leave them out, or set allow_sft_prompts.")
-    job.events.status(f"{sentence}, which allow_sft_prompts allows.")

@@ -66,7 +66,11 @@ class Rollouts:
         except Stopped:
             told["stopped"] = True
         except Exception as fault:  # whatever it is, the others wait to hear of it
-            told["fault"] = str(fault) if isinstance(fault, TrainerError) else failed(fault, update)
+            told["fault"] = (
+                str(fault)
+                if isinstance(fault, TrainerError)
+                else failed(fault, update, what="Drawing, judging or reading answers")
+            )
         everybodys = [json.loads(one) for one in parallel.gather(json.dumps(told).encode())]
         for one in everybodys:
             if one["fault"]:

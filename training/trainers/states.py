@@ -88,19 +88,24 @@ class States:
     def save(self, step: int, *, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> None:
         """Makes this the run's newest state. Raises TrainerError where it cannot be written; the one before is kept.
 
-        Of several processes the first one writes, with the random numbers of all and divided tensors put together.
+        Of several processes the first one writes, with the random numbers of all and divided tensors put together; the
+        others wait for it, as a process that fails meanwhile has all of them killed.
         """
+        whole = _put_together({**tensors, **_random_of_all(tensors)})
+        fault = self._write(step, whole, facts) if parallel.is_main() else None
+        if parallel.any_of(fault is not None):
+            raise fault or TrainerError(f"The state after step {step} could not be written.")
+
+    def _write(self, step: int, whole: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> TrainerError | None:
+        """What hinders, if anything does."""
         from safetensors import SafetensorError
         from safetensors.torch import save_file
 
-        whole = _put_together({**tensors, **_random_of_all(tensors)})
-        if not parallel.is_main():
-            return
         temporary = self._job.run_dir / "resume" / ".incomplete"
         try:
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
-            save_file(whole, temporary / "state.safetensors")
+            save_file(dict(whole), temporary / "state.safetensors")
             text = json.dumps({"step": step, **self._identity, **facts})
             (temporary / "state.json").write_text(text, encoding="utf-8")
             path = publish_state(temporary, run_dir=self._job.run_dir, step=step)
@@ -108,11 +113,12 @@ class States:
             shutil.rmtree(temporary, ignore_errors=True)
             kept = latest_state(self._job.run_dir)
             left = f"{kept.name} is kept" if kept else "there is none from before"
-            raise TrainerError(
+            return TrainerError(
                 f"The state after step {step} could not be written to {temporary.parent} "
                 f"({why_not_written(error)}); {left}."
-            ) from error
+            )
         self._job.events.checkpoint(step=step, path=path)
+        return None
 
     def load(self) -> State | None:
         """The newest state of a run that is to be resumed; None for a fresh start, which forgets older ones.

@@ -99,6 +99,8 @@ def test_a_torn_line_behind_whole_ones_is_one_that_is_still_written(
     path.write_text(whole + whole.splitlines()[0][:40], encoding="utf-8")
     assert len(reports.raw(run)["samples"]) == len(whole.splitlines())  # type: ignore[index]
     assert not reports.of(run).problem  # type: ignore[union-attr]
+    path.write_bytes(whole.encode() + '{"text": "一'.encode()[:-1])  # within a character
+    assert len(reports.raw(run)["samples"]) == len(whole.splitlines())  # type: ignore[index]
     path.write_text(whole[:40] + "\n" + whole, encoding="utf-8")
     assert "line 1 of samples.jsonl is not whole JSON" in reports.of(run).problem  # type: ignore[union-attr]
 

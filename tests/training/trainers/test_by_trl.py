@@ -57,6 +57,10 @@ def test_a_guard_ends_them_with_state_and_model(ppo: Any, given: dict[str, Any],
     assert run.code == 1 and sentence in run.result["error"], run.result["error"]
     assert list((run.folder / "resume").iterdir())
     check_model(run.result["checkpoint"])
+    told = run.result["error"], len([event for event in run.events if event["type"] == "metrics"])
+    again = ppo(algorithm="grpo", resume=True, **given)
+    assert again.code == 1  # before another update
+    assert (again.result["error"], len([event for event in again.events if event["type"] == "metrics"])) == told
 
 
 def test_a_reward_that_raises_is_told_with_a_state(ppo: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -157,6 +157,14 @@ def test_what_fails_in_one_process_ends_both_with_its_sentence_and_a_state(
     assert list((run.folder / "resume").iterdir())
 
 
+def test_a_guard_ends_two_processes_with_the_policy_in_the_runs_own_folder(ppo: Any) -> None:
+    run = ppo(processes=2, method="full", max_kl=1e-6, learning_rate=1e-2)
+    assert run.code == 1 and "max_kl allows 1e-06" in run.result["error"], run.result["error"]
+    assert run.result["checkpoint"] == str(run.folder / "stopped") and run.result["checkpoint"] in run.result["error"]
+    check_model(run.result["checkpoint"])
+    assert list((run.folder / "resume").iterdir()) and not list(run.folder.glob("process-*"))
+
+
 def test_without_a_price_the_distance_is_not_known(ppo: Any) -> None:
     run = ppo(updates=1, beta=0.0, max_kl=1e-9, learning_rate=1e-2)
     assert run.code == 0, run.stderr
@@ -197,7 +205,7 @@ def test_a_run_that_a_guard_stopped_goes_on_once_the_guard_is_eased(ppo: Any) ->
     again = ppo(judge="adapted", max_kl=0.0, learning_rate=1e-2, resume=True)
     assert again.code == 0, again.stderr
     told = [event["step"] for event in again.events if event["type"] == "metrics"]
-    assert done == [1] and told == [1, 2, 3]
+    assert done == [1, 2] and told == [1, 2, 2, 3]  # what a guard stopped is told, too, and again when it is done
     shown = [json.loads(line)["update"] for line in (again.folder / "samples.jsonl").read_text().splitlines()]
     assert shown == [1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 import statistics
@@ -18,8 +19,9 @@ from tests.training.trainers.test_ppo_models import four
 from training.trainers import by_trl, ppo, ppo_loop
 from training.trainers.config import build, validate
 from training.trainers.judging import Drawn, Judge
+from training.trainers.policy_updates import Samples
 from training.trainers.ppo_loop import Ppo
-from training.trainers.ppo_models import PolicyReader
+from training.trainers.ppo_models import PolicyReader, ValueReader
 from training.trainers.program import Stopped
 from training.trainers.samplers import TransformersSampler
 
@@ -231,7 +233,40 @@ def test_where_no_smaller_part_fits_the_state_is_saved(
     assert list((job.run_dir / "resume").iterdir())
 
 
+def test_memory_that_runs_out_while_it_learns_loses_no_answers(
+    tiny: Path, many: Path, judges: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = ppo.run(job_of(tmp_path / "whole", tiny, many, judges["whole"], method="full", updates=1))
+    read = ValueReader.values
+
+    def none(self: Any, group: Any) -> Any:
+        if torch.is_grad_enabled():
+            raise torch.OutOfMemoryError("no room")
+        return read(self, group)
+
+    job = job_of(tmp_path / "run", tiny, many, judges["whole"], method="full", updates=1)
+    with monkeypatch.context() as patch, pytest.raises(torch.OutOfMemoryError):
+        patch.setattr(ValueReader, "values", none)
+        ppo.run(job)
+    assert len(json.loads(next(iter((job.run_dir / "resume").glob("*/state.json"))).read_text())["drawn"]) == 8
+    assert not list(job.run_dir.glob("resting-*"))
+    again = job_of(tmp_path / "run", tiny, many, judges["whole"], method="full", updates=1, resume=True)
+    assert apart(whole, ppo.run(again)) < 1e-6
+
+
+def test_no_answer_is_forgotten_for_an_end_of_line_within_it_or_a_torn_character(tmp_path: Path) -> None:
+    path = tmp_path / "samples.jsonl"
+    rows = [json.dumps({"update": update, "text": "一\u2028二\u0085"}, ensure_ascii=False) for update in (1, 2, 3)]
+    path.write_bytes("\n".join(rows).encode()[:-5])  # within the last character but one
+    Samples(path).keep_before(3)
+    assert path.read_text(encoding="utf-8") == "".join(f"{row}\n" for row in rows[:2])
+
+
 def test_what_cannot_go_together_is_refused() -> None:
+    assert "kl_horizon must be above 102" in validate(
+        "ppo", {"kl_control": "adaptive", "rollout_prompts": 512, "batch_size": 512, "kl_horizon": 102}
+    ).get("kl_horizon", "")
+    assert not validate("ppo", {"kl_control": "adaptive", "rollout_prompts": 512, "batch_size": 512, "kl_horizon": 103})
     assert validate("ppo", {"beta": 0.0, "kl_control": "adaptive"}) == {
         "kl_control": "kl_control must be fixed where beta is 0, of which every multiple is 0."
     }

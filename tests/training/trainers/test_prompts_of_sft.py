@@ -48,7 +48,7 @@ def test_a_prompt_is_shared_where_any_turn_of_a_demonstration_answers_it() -> No
 @pytest.fixture
 def job(tmp_path: Path) -> Any:
     told: list[str] = []
-    return SimpleNamespace(run_dir=tmp_path, events=SimpleNamespace(status=told.append), told=told)
+    return SimpleNamespace(run_dir=tmp_path, main_dir=tmp_path, events=SimpleNamespace(status=told.append), told=told)
 
 
 def test_they_are_refused_and_listed_unless_they_are_allowed(job: Any, tmp_path: Path) -> None:

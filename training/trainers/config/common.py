@@ -142,7 +142,8 @@ class OptimizingConfig(StageConfig):
     )
     gradient_checkpointing: str = option(
         "auto",
-        "Computes activations twice to save memory; auto does so on a GPU, where that costs little.",
+        "Computes activations twice to save memory; auto does so on a GPU in pretraining and SFT, where logits take "
+        "most of it.",
         choices=("auto", "on", "off"),
         expert=True,
     )

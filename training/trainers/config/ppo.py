@@ -310,6 +310,12 @@ class PpoConfig(OptimizingConfig):
             found["engine"] = "engine must be transformers where processes are several: each would load vLLM."
         if self.kl_control == "adaptive" and not self.beta:
             found["kl_control"] = "kl_control must be fixed where beta is 0, of which every multiple is 0."
+        answers = self.rollout_prompts * self.answers_each
+        if self.kl_control == "adaptive" and answers >= 5 * self.kl_horizon:
+            found["kl_horizon"] = (
+                f"kl_horizon must be above {answers // 5}, a fifth of an update's answers, as one update could take "
+                f"beta below 0; {self.kl_horizon} is not."
+            )
         if not self.reward_model_weight and not self.reward_functions.strip():
             found["reward_model_weight"] = "reward_model_weight must be above 0 where no reward function is named."
         return found
