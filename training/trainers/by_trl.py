@@ -85,9 +85,9 @@ class ByTrl:
                 self.seconds["learn_seconds"] += time.monotonic() - clock - math.fsum(self.seconds.values()) + known
             metrics = self._numbers() | self.seconds | {"grad_norm": math.fsum(self.norms) / len(self.norms)}
             self.last = metrics
-            self.samples.write(
-                update + 1, [self.prompts[one.at] for one in self.drawn], self.drawn, total=config.updates
-            )
+            asked = [self.prompts[one.at] for one in self.drawn]
+            astray = bool(policy_updates.gone_astray(metrics, config))
+            self.samples.write(update + 1, asked, self.drawn, total=config.updates, astray=astray)
             self.job.events.metrics(step=update + 1, total_steps=config.updates, metrics=metrics)
             self._guard()
             if config.checkpoint_steps and (update + 1) % config.checkpoint_steps == 0 and self.step < self.total:

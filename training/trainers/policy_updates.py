@@ -69,10 +69,15 @@ class Samples:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def write(self, update: int, prompts: Sequence[PromptRow], drawn: Sequence[Drawn], *, total: int) -> None:
-        """The first answers of update number `update` (from 1) of `total`, where it is one of those that are shown."""
+    def write(
+        self, update: int, prompts: Sequence[PromptRow], drawn: Sequence[Drawn], *, total: int, astray: bool = False
+    ) -> None:
+        """The first answers of update number `update` (from 1) of `total`, where it is one of those that are shown.
+
+        One that went `astray` is.
+        """
         every = -(-total // UPDATES_SHOWN)
-        if not parallel.is_main() or (update % every and update not in (1, total)):
+        if not parallel.is_main() or (update % every and update not in (1, total) and not astray):
             return
         lines = []
         for prompt, one in list(zip(prompts, drawn, strict=True))[:SHOWN]:

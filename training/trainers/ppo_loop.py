@@ -157,7 +157,7 @@ class Ppo:
         """
         if astray := policy_updates.gone_astray(numbers, self.config):
             update = self.step // self.steps_an_update
-            self._tell(update, numbers | self.rollouts.seconds)
+            self._tell(update, numbers | self.rollouts.seconds, astray=True)
             self._give_up(f"At update {update + 1} {astray}")
 
     def _give_up(self, sentence: str) -> NoReturn:
@@ -223,7 +223,6 @@ class Ppo:
                 gradients.model.train()
                 loss, numbers = gradients.of(batch, step=self.step + 1, random_state=random_state)
                 losses.append(loss)
-                hardware.trim_memory()  # before the other's pass, which peaks beside these gradients
                 for name, value in numbers.items():
                     sums[name] = sums.get(name, 0.0) + value
         except Exception:
@@ -258,6 +257,7 @@ class Ppo:
         """A micro batch's part of the mean over the tokens of its whole batch, times the batch's prompts."""
         import torch
 
+        hardware.trim_memory()  # the last micro batch left holes of other sizes
         group = [self.drawn[at] for at in rows]
         new = self.models.policy.log_probs(answers_of(group))
         old = torch.tensor([value for one in group for value in one.log_probs], device=new.device)
@@ -285,6 +285,7 @@ class Ppo:
     def _critic_loss(self, rows: list[int]) -> tuple[torch.Tensor, dict[str, float]]:
         import torch
 
+        hardware.trim_memory()
         group = [self.drawn[at] for at in rows]
         new = self.models.critic.values(answers_of(group))
         old = torch.tensor([value for one in group for value in one.values], device=new.device)
@@ -314,9 +315,9 @@ class Ppo:
         if config.checkpoint_steps and (update + 1) % config.checkpoint_steps == 0 and self.step < self.total:
             self._save()
 
-    def _tell(self, update: int, metrics: dict[str, float]) -> None:
+    def _tell(self, update: int, metrics: dict[str, float], *, astray: bool = False) -> None:
         asked = [self.rollouts.prompts[one.at] for one in self.drawn]
-        self.samples.write(update + 1, asked, self.drawn, total=self.config.updates)
+        self.samples.write(update + 1, asked, self.drawn, total=self.config.updates, astray=astray)
         self.job.events.metrics(step=update + 1, total_steps=self.config.updates, metrics=metrics)
 
     def _save(self) -> None:

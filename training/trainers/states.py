@@ -92,12 +92,12 @@ class States:
         others wait for it, as a process that fails meanwhile has all of them killed.
         """
         whole = _put_together({**tensors, **_random_of_all(tensors)})
-        fault = self._write(step, whole, facts) if parallel.is_main() else None
-        if parallel.any_of(fault is not None):
-            raise fault or TrainerError(f"The state after step {step} could not be written.")
+        hindered = self._write(step, whole, facts) if parallel.is_main() else ""
+        if told := json.loads(parallel.gather(json.dumps(hindered).encode())[0]):
+            raise TrainerError(told)
 
-    def _write(self, step: int, whole: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> TrainerError | None:
-        """What hinders, if anything does."""
+    def _write(self, step: int, whole: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> str:
+        """What hindered it, in words; empty where it is written."""
         from safetensors import SafetensorError
         from safetensors.torch import save_file
 
@@ -113,12 +113,12 @@ class States:
             shutil.rmtree(temporary, ignore_errors=True)
             kept = latest_state(self._job.run_dir)
             left = f"{kept.name} is kept" if kept else "there is none from before"
-            return TrainerError(
+            return (
                 f"The state after step {step} could not be written to {temporary.parent} "
                 f"({why_not_written(error)}); {left}."
             )
         self._job.events.checkpoint(step=step, path=path)
-        return None
+        return ""
 
     def load(self) -> State | None:
         """The newest state of a run that is to be resumed; None for a fresh start, which forgets older ones.
