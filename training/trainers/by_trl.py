@@ -86,8 +86,7 @@ class ByTrl:
             metrics = self._numbers() | self.seconds | {"grad_norm": math.fsum(self.norms) / len(self.norms)}
             self.last = metrics
             asked = [self.prompts[one.at] for one in self.drawn]
-            astray = bool(policy_updates.gone_astray(metrics, config))
-            self.samples.write(update + 1, asked, self.drawn, total=config.updates, astray=astray)
+            self.samples.write(update + 1, asked, self.drawn, total=config.updates, astray=bool(self._astray()))
             self.job.events.metrics(step=update + 1, total_steps=config.updates, metrics=metrics)
             self._guard()
             if config.checkpoint_steps and (update + 1) % config.checkpoint_steps == 0 and self.step < self.total:
@@ -174,9 +173,12 @@ class ByTrl:
         for parameter in self.parameters.values():
             parameter.grad = None
 
+    def _astray(self) -> str:
+        return policy_updates.gone_astray(self.last, self.config) if self.last else ""
+
     def _guard(self) -> None:
         """Raises TrainerError where the last update, also of an attempt before, went where nobody wants the policy."""
-        if self.last and (astray := policy_updates.gone_astray(self.last, self.config)):
+        if astray := self._astray():
             self._give_up(f"At update {self.step // self.steps_an_update} {astray}")
 
     def _give_up(self, sentence: str) -> NoReturn:

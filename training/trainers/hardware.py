@@ -103,7 +103,12 @@ def empty_cache() -> None:
 
 
 def trim_memory() -> None:
-    """Gives the system back what the C library keeps of freed memory, full of holes after each pass; glibc alone."""
+    """Gives the system back what the C library keeps of freed memory, full of holes after each pass.
+
+    Where passes are computed in it, that is on a CPU, and with glibc alone.
+    """
+    if device().type != "cpu":
+        return
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
