@@ -2,9 +2,10 @@
 
     python -m bench.ppo [--model FOLDER] [--method full|lora] [--epochs 1] [--updates 2] [--rounds 1] [--json]
 
-Same model, reward model, prompts (examples/prompts.jsonl), longest answer (48 tokens), passes, temperature 1, and four
-prompts at once in drawing, scoring and learning. TRL took PPO out in 1.13: 1.12.0 is installed once into an environment
-of its own, var/bench, which finds everything else here. Each side runs in a process of its own; loading is not timed.
+Same model, reward model, prompts (examples/prompts.jsonl), longest answer (48 tokens), passes and temperature 1. Both
+draw for all 16 prompts at once, as both do by themselves (TRL has one setting for that and for scoring), and learn from
+four at once. TRL took PPO out in 1.13: 1.12.0 is installed once into an environment of its own, var/bench, which finds
+everything else here. Each side runs in a process of its own; loading is not timed.
 `ratio` is TRL's seconds an update through ours, and `tokens` are those of an answer: TRL goes on to the longest length,
 ours ends with the answer, so `ratio_per_token` is told beside it. With `--method lora` ours has one trunk for all four
 models (the reward model is an adapter on the policy's start); TRL's own PEFT run has an adapter on the policy and
@@ -88,7 +89,7 @@ def ours(model: str, reward_model: str, folder: Path, *, method: str, epochs: in
         "rollout_prompts": PROMPTS,
         "batch_size": PROMPTS,
         "micro_batch_size": AT_ONCE,
-        "sample_batch_size": AT_ONCE,
+        "sample_batch_size": PROMPTS,
         "epochs": epochs,
         "updates": updates,
         "max_new_tokens": TOKENS,
@@ -154,7 +155,7 @@ def theirs(model: str, reward_model: str, folder: Path, *, method: str, epochs: 
             per_device_train_batch_size=AT_ONCE,
             gradient_accumulation_steps=PROMPTS // AT_ONCE,
             num_mini_batches=1,
-            local_rollout_forward_batch_size=AT_ONCE,
+            local_rollout_forward_batch_size=PROMPTS,
             total_episodes=PROMPTS * updates,
             num_ppo_epochs=epochs,
             response_length=TOKENS,

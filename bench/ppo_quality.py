@@ -27,7 +27,7 @@ from training.records import PromptRow, RankingRow, write_parquet
 from training.trainers import hardware
 
 HELPFUL = ("helpful", "helpful, rejection-sampled")
-EVALUATED = 48
+EVALUATED = 96
 
 
 def parts(rows: Sequence[RankingRow]) -> dict[str, list[RankingRow]]:

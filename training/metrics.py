@@ -101,6 +101,7 @@ def _known() -> dict[str, str]:
         "explained_variance": _("variance that the critic explains"),
         "beta": _("cost of a nat (beta)"),
         "ratio": _("ratio of probabilities, new to old"),
+        "ratio_error": _("how far the first step's ratio is from 1"),
         "clip_fraction": _("share of tokens clipped"),
         "value_clip_fraction": _("share of values clipped"),
         "approximate_kl": _("KL of an update's steps, nats a token"),

@@ -116,11 +116,14 @@ def test_ppo_counts_what_it_draws_reads_and_learns_from(project: Project, base: 
     assert plan.flops == pytest.approx((2 + 8 + 2 * 2 * 6) * count * tokens, rel=0.02)
     assert stage_of(plan, "ppo")["estimate"].trained_parameters == count
     memory = stage_of(plan, "ppo")["memory"]
-    assert memory["weights"] == 4 * 4 * count and memory["optimizer"] == 8 * 2 * count
+    # Reference and reward model rest while policy and critic learn.
+    assert memory["weights"] == 2 * 4 * count and memory["optimizer"] == 8 * 2 * count
     mixed = {"ppo__ptx_coefficient": 27.8, "ppo__ptx_rows": 4, "ppo__ptx_length": 64}
     with_text = plan_of(project, base, "ppo", ppo__method="full", **size, **mixed)
     assert with_text.flops - plan.flops == pytest.approx(6 * count * 3 * 2 * 2 * 4 * 64, rel=0.02)
     assert stage_of(with_text, "ppo")["memory"]["activations"] > memory["activations"]
-    without = stage_of(plan_of(project, base, "ppo", ppo__method="full", ppo__beta=0.0, **size), "ppo")
-    assert without["memory"]["weights"] == 3 * 4 * count
+    for beta, models in ((0.05, 4), (0.0, 3)):
+        kept = {"ppo__method": "full", "ppo__beta": beta, "ppo__offload_frozen": False}
+        found = stage_of(plan_of(project, base, "ppo", **kept, **size), "ppo")
+        assert found["memory"]["weights"] == models * 4 * count
     assert stage_of(plan_of(project, base, "ppo", **size), "ppo")["memory"]["weights"] == 2 * 4 * count

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.utils.translation import gettext_lazy as _
+
 from training.models import Metric, Run
 from training.reports import samples
 from training.reports.files import lines_of
 from training.reports.shapes import rounded
 
 SAMPLES = True
-# In this order on the page, with the update's seconds by part.
-_PARTS = ("sample_seconds", "score_seconds", "read_seconds", "learn_seconds")
+# An update's seconds by part, in this order on the page.
+_PARTS = {
+    "sample_seconds": _("sampling"),
+    "score_seconds": _("scoring"),
+    "read_seconds": _("reading"),
+    "learn_seconds": _("learning"),
+}
 _NUMBERS = ("reward", "kl", "entropy", "end_rate", "answer_tokens")
 
 
@@ -28,7 +35,7 @@ def body(run: Run, found: dict[str, Any]) -> dict[str, Any]:
         dict(logged.order_by("name", step).distinct("name").values_list("name", "value")) for step in ("step", "-step")
     )
     newest = samples.grouped([samples.reinforced(row) for row in found["samples"]])[0]
-    seconds = [(name, last[name]) for name in _PARTS if name in last]
+    seconds = [{"part": part, "seconds": last[name]} for name, part in _PARTS.items() if name in last]
     return {
         "numbers": {
             name: {"first": rounded(first[name]), "last": rounded(last[name]), "value": last[name]}
@@ -36,7 +43,7 @@ def body(run: Run, found: dict[str, Any]) -> dict[str, Any]:
             if name in last
         },
         "updates": logged.filter(name="reward").count(),
-        "seconds": [{"name": name, "seconds": value} for name, value in seconds],
-        "seconds_in_all": sum(value for _name, value in seconds),
+        "seconds": seconds,
+        "seconds_in_all": sum(one["seconds"] for one in seconds),
         "newest": newest,
     }

@@ -17,9 +17,11 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from training.trainers.grouped import grouped_attention
+from training.trainers.logps import measures_of
 from training.trainers.program import StopFlag, Stopped
 
 if TYPE_CHECKING:
@@ -39,6 +41,18 @@ _SAME_LOGITS = {"float32": 1e-3, "float16": 1e-2, "bfloat16": 5e-2}
 Ended = Callable[[Sequence[int]], bool]
 
 
+@dataclass(kw_only=True)
+class Measured:
+    """What the model said of a completion's tokens as they were drawn.
+
+    Their log-probabilities, and the entropies of what they were drawn from (nats), at the temperature of drawing and
+    before any top-p.
+    """
+
+    log_probs: list[float] = field(default_factory=list)
+    entropies: list[float] = field(default_factory=list)
+
+
 def decode(
     model: Any,
     prompts: Sequence[Sequence[int]],
@@ -52,11 +66,13 @@ def decode(
     pad_id: int,
     stop: StopFlag | None = None,
     ended: Ended | None = None,
+    measured: list[Measured] | None = None,
 ) -> list[list[int]]:
     """Token ids of K completions for each prompt, prompt by prompt, a stop token last where one was drawn.
 
-    Greedy at temperature 0. `ended` may end a completion by the ids drawn so far. Raises Stopped between two steps
-    when `stop` is set.
+    Greedy at temperature 0. `ended` may end a completion by the ids drawn so far. `measured` is given what the model
+    says of each completion, in the same order (not at temperature 0). Raises Stopped between two steps when `stop` is
+    set.
     """
     import torch
 
@@ -67,6 +83,7 @@ def decode(
         stops = torch.tensor(sorted(stop_ids), device=device)
         owner = list(range(rows))  # which completion each row of the batch belongs to
         drawn: list[list[int]] = [[] for _ in range(rows)]
+        told = [Measured() for _ in range(rows)]
         done = torch.zeros(rows, dtype=torch.bool, device=device)
         for step in range(max_new_tokens):
             if stop:
@@ -74,6 +91,11 @@ def decode(
             tokens = choose(batch.logits, uniform[owner, step].to(device), temperature=temperature, top_p=top_p)
             still = (~done).tolist()
             by_text = []
+            if measured is not None:
+                logs, entropies = measures_of(batch.logits.float() / temperature, tokens)
+                for row in (row for row, goes_on in enumerate(still) if goes_on):
+                    told[owner[row]].log_probs.append(float(logs[row]))
+                    told[owner[row]].entropies.append(float(entropies[row]))
             for row, token in enumerate(tokens.tolist()):
                 if still[row]:
                     drawn[owner[row]].append(token)
@@ -90,6 +112,8 @@ def decode(
                 tokens, done = tokens[keep], done[keep]
                 owner = [owner[row] for row in keep.tolist()]
             batch.step(tokens)
+    if measured is not None:
+        measured += told
     return drawn
 
 
@@ -207,7 +231,9 @@ def choose(logits: torch.Tensor, uniform: torch.Tensor, *, temperature: float, t
         values, ids = largest(scaled if len(rows) == len(scaled) else scaled[rows], count)
         probabilities = (values - total[rows]).exp()
         cumulated = probabilities.cumsum(-1)
-        settled = (cumulated[:, -1] >= top_p) | (count == scaled.shape[-1])
+        # With no nucleus to find, what is drawn may be found before the whole distribution is looked at.
+        enough = uniform[rows] if top_p >= 1 else top_p
+        settled = (cumulated[:, -1] > enough) | (count == scaled.shape[-1])
         chosen[rows[settled]] = _from_nucleus(
             ids[settled], probabilities[settled], cumulated[settled], uniform[rows[settled]], top_p=top_p
         )
@@ -235,14 +261,17 @@ def largest(logits: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tenso
 def _from_nucleus(
     ids: torch.Tensor, probabilities: torch.Tensor, cumulated: torch.Tensor, uniform: torch.Tensor, *, top_p: float
 ) -> torch.Tensor:
-    """One id a row from likeliest-first candidates of shape (rows, count) that hold the whole nucleus."""
+    """One id a row from likeliest-first candidates of shape (rows, count) that hold the whole nucleus.
+
+    At top_p 1 they need only reach the uniform number, as a whole distribution's probabilities are known to sum to 1.
+    """
     import torch
 
     # A token is in the nucleus while what comes before it has not reached top_p; the first always is.
     inside = (cumulated - probabilities) < top_p
     inside[:, 0] = True
     kept = torch.where(inside, probabilities, 0.0).cumsum(-1)
-    target = uniform[:, None] * kept[:, -1:]
+    target = uniform[:, None] * (1.0 if top_p >= 1 else kept[:, -1:])
     picked = (kept <= target).sum(-1, keepdim=True).clamp(max=ids.shape[1] - 1)
     # Rounding may push the pick past the nucleus's last token.
     picked = torch.minimum(picked, inside.sum(-1, keepdim=True) - 1)

@@ -217,7 +217,12 @@ def _reinforcing(
     if config.ptx_coefficient:  # rows of pretraining text beside the answers, in the policy's passes alone
         mixed = config.updates * config.rollout_prompts * config.epochs * config.ptx_rows * config.ptx_length
         passes += mixed * (6.0 * count if config.method == "full" else 4.0 * count + 2.0 * trained)
-    whole = 2 if config.trains_adapter else 1 + learners + bool(config.beta)
+    if config.trains_adapter:
+        whole = 2
+    elif config.algorithm == "ppo" and config.offload_frozen:
+        whole = learners  # the others rest while these two have their gradients, which need more
+    else:
+        whole = 1 + learners + bool(config.beta)
     shape = {"device": device, "stage": "ppo" if config.algorithm == "ppo" else "by_trl"}
     activations = _activations(
         config=config,

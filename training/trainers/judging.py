@@ -52,7 +52,7 @@ class Drawn:
 def drawn_of(
     at: int, prompt: list[int], completions: Sequence[Completion], *, tokenizer: Any, stop_text: str | None
 ) -> Drawn:
-    """A prompt's answers as a sampler gave them, not yet judged."""
+    """A prompt's answers as a sampler gave them, not yet judged; with the policy's numbers where it told them."""
     rows = [completion_row("", index, one, tokenizer, seed=0, stop=stop_text) for index, one in enumerate(completions)]
     return Drawn(
         at=at,
@@ -60,6 +60,8 @@ def drawn_of(
         answers=[row.token_ids for row in rows],
         texts=[row.text for row in rows],
         ended=[row.finish_reason == "stop" for row in rows],
+        log_probs=[log for one in completions if one.measured for log in one.measured.log_probs],
+        entropy=math.fsum(value for one in completions if one.measured for value in one.measured.entropies),
     )
 
 

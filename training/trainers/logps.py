@@ -176,19 +176,33 @@ def token_log_probs(
     return torch.cat([scores for scores, _ in parts]), torch.cat([right for _, right in parts])
 
 
-def token_entropies(hidden: torch.Tensor, head: Any, *, temperature: float = 1.0) -> torch.Tensor:
-    """The entropy over the vocabulary at each position (nats), (positions,), in float32 and without gradients."""
+def token_measures(
+    hidden: torch.Tensor, head: Any, targets: torch.Tensor, *, temperature: float = 1.0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probability of each target, and the entropy over the vocabulary at its position (nats).
+
+    (positions,) each, in float32 and without gradients; the logits exist as in `token_log_probs`, and once.
+    """
     import torch
 
     found = []
     with torch.no_grad():
-        for part in hidden.split(POSITIONS_AT_ONCE):
-            logits = head(part).float() / temperature
-            total = logits.logsumexp(dim=1)
-            # -sum p log p = log Z - sum p logit; a logit of -inf has no share, and 0 times it would be no number.
-            shares = (logits - total[:, None]).exp()
-            found.append(total - (shares * logits.clamp(min=torch.finfo(logits.dtype).min)).sum(dim=1))
-    return torch.cat(found)
+        for part, wanted in zip(hidden.split(POSITIONS_AT_ONCE), targets.split(POSITIONS_AT_ONCE), strict=True):
+            logits = head(part).float()
+            found.append(measures_of(logits.div_(temperature) if temperature != 1.0 else logits, wanted))
+    return torch.cat([picked for picked, _ in found]), torch.cat([entropies for _, entropies in found])
+
+
+def measures_of(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same of logits (positions, vocabulary) in float32, which it uses up."""
+    import torch
+
+    picked, top = logits.gather(1, targets[:, None]), logits.amax(dim=1, keepdim=True)
+    shares = logits.sub_(top).exp()
+    total = shares.sum(dim=1, keepdim=True)
+    # -sum p log p = log Z - sum p logit; a logit of -inf has no share, and 0 times it would be no number.
+    weighed = shares.mul_(logits.clamp_(min=torch.finfo(logits.dtype).min)).sum(dim=1, keepdim=True) / total
+    return (picked - top - total.log()).squeeze(1), (total.log() - weighed).squeeze(1)
 
 
 @cache

@@ -21,10 +21,20 @@ from training.trainers.samplers import Completion, Sampler, TransformersSampler,
 
 
 class PolicySampler:
-    """Draws the answers of one update after another; the model's own attention is the caller's to see to."""
+    """Draws the answers of one update after another; the model's own attention is the caller's to see to.
+
+    With `measures` it also tells what the policy says of their tokens, where it draws in training's number format.
+    """
 
     def __init__(
-        self, job: Job, model: Any, *, tokenizer: Any, stop_text: str | None, prompt_ids: Sequence[list[int]]
+        self,
+        job: Job,
+        model: Any,
+        *,
+        tokenizer: Any,
+        stop_text: str | None,
+        prompt_ids: Sequence[list[int]],
+        measures: bool = False,
     ) -> None:
         self.job, self.model, self.tokenizer, self.stop_text = job, model, tokenizer, stop_text
         self.prompt_ids = prompt_ids
@@ -44,7 +54,12 @@ class PolicySampler:
                 memory=self.config.vllm_memory,
             )
         self.sampler: Sampler = self.vllm or TransformersSampler.of(
-            inner_model(model), tokenizer, stop=job.stop, stop_text=stop_text, tell=job.events.status
+            inner_model(model),
+            tokenizer,
+            stop=job.stop,
+            stop_text=stop_text,
+            tell=job.events.status,
+            measures=measures and not hardware.autocasts(),
         )
 
     def draw(self, update: int, places: Sequence[int], prompts: Sequence[PromptRow]) -> list[Drawn]:

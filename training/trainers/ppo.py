@@ -10,7 +10,8 @@ distance to the SFT model into advantages (`ppo_losses.py`), and takes `epochs` 
 Details and where they are from: the critic begins as the reward model, dropout is off (Ouyang et al. 2022, appendix
 C.4); the mean reward of people's demonstrations is the zero of the scores (`zero_point.py`); an answer without an end
 gets a score of its own (Huang et al. 2024, N+ section 3.6); one temperature for drawing, reference and training
-(section 3.4); AdamW's epsilon 1e-5 (section 4.1); old log-probabilities are the trainer's own, not the sampler's.
+(section 3.4); AdamW's epsilon 1e-5 (section 4.1); old log-probabilities are those of the weights and number format that
+learn, never vLLM's.
 
 Other files: `ppo_loop.py` takes the updates and keeps the states, `judging.py` holds the rewards, `by_trl.py` the
 algorithms rloo and grpo. It leaves the policy in `output_dir` and the critic in `critic/` of the run's folder.

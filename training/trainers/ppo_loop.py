@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from training.trainers.ppo_models import Models
 
 
+# How far from 1 the ratio may be on the mean before a step has been taken; a clip of 0.2 does not notice it.
+ROUNDING = 0.05
+
+
 class Ppo:
     """The state of one run, all of which a saved state holds; `run` takes all of its updates."""
 
@@ -180,7 +184,13 @@ class Ppo:
                 self._save()
                 raise Stopped
             clock = time.monotonic()
-            for name, value in self._take_step(batch).items():
+            numbers = self._take_step(batch)
+            # Of tokens that no step has moved yet: what is not 1 is rounding, or an answer that is read otherwise.
+            error = numbers.pop("ratio_error")
+            if not done:
+                self.sums["ratio_error"] = error / numbers["tokens"]
+                self._tell_of_rounding(update, self.sums["ratio_error"])
+            for name, value in numbers.items():
                 self.sums[name] = self.sums.get(name, 0.0) + value
             self.sums["learning_rate"] = self.optimizers["policy"].param_groups[0]["lr"]
             self.sums["learn_seconds"] = self.sums.get("learn_seconds", 0.0) + time.monotonic() - clock
@@ -194,6 +204,13 @@ class Ppo:
         if read := sums.pop("ptx_tokens", 0.0):
             sums["ptx_loss"] /= read
         return sums
+
+    def _tell_of_rounding(self, update: int, error: float) -> None:
+        if not update and error > ROUNDING:
+            self.job.events.status(
+                f"Before its first step the policy's ratio of probabilities is {error:.2g} from 1 on the mean: passes that "
+                "learn read answers otherwise than the pass that measured them, and the clip acts on that too."
+            )
 
     def _take_step(self, batch: list[int]) -> dict[str, float]:
         """One optimizer step of policy and critic; gives sums over its tokens."""
@@ -257,7 +274,7 @@ class Ppo:
         """A micro batch's part of the mean over the tokens of its whole batch, times the batch's prompts."""
         import torch
 
-        hardware.trim_memory()  # the last micro batch left holes of other sizes
+        self._trim()  # the last micro batch left holes of other sizes
         group = [self.drawn[at] for at in rows]
         new = self.models.policy.log_probs(answers_of(group))
         old = torch.tensor([value for one in group for value in one.log_probs], device=new.device)
@@ -265,6 +282,7 @@ class Ppo:
         found = ppo_losses.policy_loss(new, old, advantages, clip=self.config.clip)
         numbers = {
             "ratio": found.ratio,
+            "ratio_error": found.ratio_error,
             "clip_fraction": found.clipped,
             "approximate_kl": found.approximate_kl,
             "policy_loss": found.loss.item(),
@@ -285,7 +303,7 @@ class Ppo:
     def _critic_loss(self, rows: list[int]) -> tuple[torch.Tensor, dict[str, float]]:
         import torch
 
-        hardware.trim_memory()
+        self._trim()
         group = [self.drawn[at] for at in rows]
         new = self.models.critic.values(answers_of(group))
         old = torch.tensor([value for one in group for value in one.values], device=new.device)
@@ -297,7 +315,12 @@ class Ppo:
     def _drop(self) -> None:
         for gradients in self.gradients.values():
             gradients.drop()
-        hardware.trim_memory()
+        self._trim()
+
+    def _trim(self) -> None:
+        """Time for memory, where that is short: a pass is slower by a seventh that has to ask for its memory again."""
+        if not self.config.trains_adapter:
+            hardware.trim_memory()
 
     def _finish(self, update: int, metrics: dict[str, float]) -> None:
         """Tells of an update, moves beta, and saves a state where it is time for one."""

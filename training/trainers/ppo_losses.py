@@ -15,8 +15,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from training.trainers import parallel
-
 if TYPE_CHECKING:
     import torch
 
@@ -62,18 +60,14 @@ def advantages_and_returns(
 
 
 def whitened(numbers: torch.Tensor, *, keep_mean: bool = False) -> torch.Tensor:
-    """Numbers of variance 1 over all tokens of all processes, and of mean 0 unless their own is to be kept."""
-    total = parallel.sum_numbers(
-        {
-            "count": float(numbers.numel()),
-            "sum": math.fsum(numbers.tolist()),
-            "squares": math.fsum(value * value for value in numbers.tolist()),
-        }
-    )
-    mean = total["sum"] / total["count"]
-    variance = max(0.0, total["squares"] / total["count"] - mean * mean)
-    scaled = (numbers - mean) / math.sqrt(variance + 1e-8)
-    return scaled + mean if keep_mean else scaled
+    """Numbers of variance 1 over all of them, and of mean 0 unless their own is to be kept.
+
+    Given are the tokens of all processes, as each process knows the whole update (`rollout.py`).
+    """
+    exact = numbers.double()
+    mean = exact.mean()
+    scaled = (exact - mean) / (exact.var(correction=0) + 1e-8).sqrt()
+    return (scaled + mean if keep_mean else scaled).to(numbers.dtype)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +76,7 @@ class PolicyLoss:
 
     loss: torch.Tensor
     ratio: float
+    ratio_error: float
     clipped: float
     approximate_kl: float
 
@@ -89,7 +84,8 @@ class PolicyLoss:
 def policy_loss(new: torch.Tensor, old: torch.Tensor, advantages: torch.Tensor, *, clip: float) -> PolicyLoss:
     """The clipped surrogate (Schulman et al. 2017, equation 7), summed over tokens; log-probabilities are (T,) each.
 
-    `ratio` and `clipped` are sums too: of pi / pi_old, and of the tokens whose gradient the clip takes away.
+    `ratio`, `ratio_error` and `clipped` are sums too: of pi / pi_old, of how far that is from 1, and of the tokens whose
+    gradient the clip takes away.
     `approximate_kl` sums (r - 1) - log r (Schulman 2020, k3), how far this step has gone from the drawing policy.
     """
     import torch
@@ -101,6 +97,7 @@ def policy_loss(new: torch.Tensor, old: torch.Tensor, advantages: torch.Tensor, 
     return PolicyLoss(
         loss=torch.maximum(plain, held).sum(),
         ratio=float(detached.sum()),
+        ratio_error=float((detached - 1).abs().sum()),
         clipped=float((held > plain).sum()),
         approximate_kl=float((detached - 1 - logs).sum()),
     )

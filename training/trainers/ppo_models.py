@@ -29,11 +29,11 @@ from training.trainers.chat import encode_prompt
 from training.trainers.config import PpoConfig
 from training.trainers.logps import (
     adapter_off,
+    measures_of,
     plain_logits,
     plain_token_log_probs,
     shared_token_log_probs,
-    token_entropies,
-    token_log_probs,
+    token_measures,
 )
 from training.trainers.padding import length_mask, pad_right
 from training.trainers.ppo_trunk import CRITIC, JUDGE, POLICY, RewardAdapter, Trunk
@@ -113,20 +113,12 @@ class PolicyReader:
                 [token for one in group for ids in one.completions for token in ids], device=hidden.device
             )
             head = inner_model(self.model).get_output_embeddings()
-            return (
-                token_log_probs(hidden, head, targets, temperature=self.temperature)[0],
-                token_entropies(hidden, head, temperature=self.temperature),
-            )
+            return token_measures(hidden, head, targets, temperature=self.temperature)
 
     def _measured_plainly(self, one: Answers) -> tuple[torch.Tensor, torch.Tensor]:
         """Of one prompt, whose logits are gone before the next one's come."""
-        import torch
-
         logits, targets = plain_logits(self.model, one.prompt, one.completions, pad_id=self.pad_id)
-        logs = logits.div_(self.temperature).log_softmax(-1)
-        # A token of probability 0 adds nothing, but 0 times -inf is no number.
-        entropies = -(logs.exp() * logs.clamp(min=torch.finfo(logs.dtype).min)).sum(-1)
-        return logs.gather(1, targets[:, None]).squeeze(1), entropies
+        return measures_of(logits.div_(self.temperature), targets)
 
 
 class ValueReader:

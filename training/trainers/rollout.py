@@ -1,7 +1,8 @@
 """What an update of PPO learns from: answers that the policy draws, their scores, and what each model says of them.
 
 Answers are drawn from the policy as it is, judged as text by the reward model and by the recipe's reward functions, and
-read once by policy, reference and critic. Several processes draw a part each and then know all of it.
+read once by reference and critic; by the policy too where it could not tell of their tokens while it drew them. Several
+processes draw a part each and then know all of it.
 """
 
 from __future__ import annotations
@@ -48,7 +49,12 @@ class Rollouts:
         self.policy = models.policy.model
         with self._own_attention():
             self.sampler = PolicySampler(
-                job, self.policy, tokenizer=models.tokenizer, stop_text=models.stop_text, prompt_ids=prompt_ids
+                job,
+                self.policy,
+                tokenizer=models.tokenizer,
+                stop_text=models.stop_text,
+                prompt_ids=prompt_ids,
+                measures=True,
             )
 
     def draw(self, update: int, places: Sequence[int]) -> list[Drawn]:
@@ -122,7 +128,8 @@ class Rollouts:
         groups = [list(found[start : start + self.micro]) for start in range(0, len(found), self.micro)]
         with torch.no_grad():
             self.models.use("policy")
-            for group in groups:
+            # What drawing has told of the very weights and number format that learn is not read again.
+            for group in [] if all(one.log_probs for one in found) else groups:
                 self._stop_here()
                 sizes = [sum(one.lengths) for one in group]
                 log_probs, entropies = self.models.policy.measured(answers_of(group))

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 from training.trainers import hardware
+from training.trainers.decoding import Measured, decode, decode_by_generate, why_not_decode
 from training.trainers.program import StopFlag, TrainerError
 
 # The ranks that vLLM reserves room for.
@@ -21,7 +22,8 @@ _VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 class Completion:
     """Drawn token ids without the stop token, why they end, and how many tokens were drawn in all.
 
-    `drawn` are the ids as they came, the stop token last. An endpoint gives `text` in place of ids.
+    `drawn` are the ids as they came, the stop token last. An endpoint gives `text` in place of ids. `measured` is what
+    the model said of the ids, where it was asked.
     """
 
     ids: list[int]
@@ -29,6 +31,7 @@ class Completion:
     token_count: int
     drawn: list[int] = field(default_factory=list)
     text: str | None = None
+    measured: Measured | None = None
 
 
 class Sampler(Protocol):
@@ -92,16 +95,20 @@ class TransformersSampler:
         stop: StopFlag,
         stop_text: str | None,
         tell: Callable[[str], None],
+        measures: bool = False,
     ) -> TransformersSampler:
-        """One that draws from a model that is loaded already, with the weights it has at the time."""
+        """One that draws from a model that is loaded already, with the weights it has at the time.
+
+        With `measures` it keeps what the model says of the tokens, but for a model that our decoder does not suit.
+        """
         sampler = cls.__new__(cls)
         sampler._use(loaded, tokenizer, stop=stop, stop_text=stop_text, tell=tell)
+        sampler.measures = measures and sampler.decode is decode
         return sampler
 
     def _use(
         self, loaded: Any, tokenizer: Any, *, stop: StopFlag, stop_text: str | None, tell: Callable[[str], None]
     ) -> None:
-        from training.trainers.decoding import decode, decode_by_generate, why_not_decode
         from training.trainers.models import stop_ids
 
         self.model = loaded
@@ -109,6 +116,7 @@ class TransformersSampler:
         self.pad_id = tokenizer.pad_token_id
         self.stop = stop
         self.ended = says(tokenizer, stop_text) if stop_text else None
+        self.measures = False
         self.decode = decode
         if reason := why_not_decode(self.model, pad_id=self.pad_id):
             tell(f"Sampling goes by transformers' slower generate, as this model does not fit our decoder: {reason}.")
@@ -132,6 +140,7 @@ class TransformersSampler:
                 f"A prompt of {longest} tokens and {max_new_tokens} new ones do not fit the model's "
                 f"context of {context} tokens."
             )
+        told: list[Measured] = []
         rows = self.decode(
             self.model,
             prompts,
@@ -144,8 +153,11 @@ class TransformersSampler:
             pad_id=self.pad_id,
             stop=self.stop,
             ended=self.ended,
+            **({"measured": told} if self.measures else {}),
         )
         done = [self._completion(ids) for ids in rows]
+        if self.measures:
+            done = [replace(one, measured=measured) for one, measured in zip(done, told, strict=True)]
         return [done[start : start + k] for start in range(0, len(done), k)]
 
     def _completion(self, ids: list[int]) -> Completion:

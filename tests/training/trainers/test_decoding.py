@@ -118,6 +118,26 @@ def test_a_flat_distribution_reaches_the_whole_vocabulary() -> None:
     assert len(picked) == 50
 
 
+def test_without_a_nucleus_no_more_is_sorted_than_the_draw_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """0.9 lies on one token, the rest evenly on 4,095: only a draw behind 0.9 looks past the 64 likeliest."""
+    rest = 0.1 / 4095
+    logits = torch.tensor([0.9, *[rest] * 4095]).log().repeat(2, 1)
+    looked: list[tuple[int, int]] = []
+
+    def counting(given: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        looked.append((len(given), count))
+        return largest(given, count)
+
+    monkeypatch.setattr(decoding, "largest", counting)
+    first, second = choose(logits, torch.tensor([0.5, 0.99]), temperature=1.0, top_p=1.0).tolist()
+    assert first == 0 and second > 0
+    assert looked == [(2, 64), (1, 512), (1, 4096)]
+    # With a nucleus its whole probability has to be known.
+    looked.clear()
+    choose(logits, torch.tensor([0.5, 0.99]), temperature=1.0, top_p=0.99)
+    assert looked == [(2, 64), (2, 512), (2, 4096)]
+
+
 def test_frequencies_follow_the_probabilities() -> None:
     probabilities = torch.tensor([0.1, 0.6, 0.3])
     uniform = torch.rand(20_000, generator=torch.Generator().manual_seed(0))

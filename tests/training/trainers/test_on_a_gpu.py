@@ -48,3 +48,15 @@ def test_sampling_there_is_repeatable(launch: Any, tiny: Path, prompts: Path) ->
     assert first.result["hardware"]["device"] == "cuda:0"
     drawn = [(run.folder / "completions.jsonl").read_text() for run in (first, second)]
     assert drawn[0] == drawn[1]
+
+
+@pytest.mark.parametrize(("method", "judge"), [("full", "whole"), ("lora", "whole"), ("lora", "adapted")])
+def test_ppo_there_reads_its_own_answers_as_it_drew_them(ppo: Any, method: str, judge: str) -> None:
+    run = ppo(method=method, judge=judge, updates=2, epochs=1, batch_size=8, micro_batch_size=4)
+    assert run.code == 0, run.stderr
+    assert run.result["hardware"]["device"] == "cuda:0"
+    told = [event["metrics"] for event in run.events if event["type"] == "metrics"]
+    assert len(told) == 2
+    for one in told:
+        assert one["ratio"] == pytest.approx(1.0, abs=0.01) and one["ratio_error"] < 0.01 and one["grad_norm"] > 0
+    assert told[0]["kl"] == pytest.approx(0.0, abs=0.05)

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from tests.training.trainers.test_stages import after_step, assert_same_weights
 from training.records import DemonstrationRow, write_parquet
 from training.trainers.program import check_model
+from training.trainers.resume import latest_state
 from training.trainers.scorer import is_reward_model
 
 pytestmark = pytest.mark.slow
@@ -31,6 +32,13 @@ MIXED = {"ptx_coefficient": 27.8, "ptx_length": 32, "ptx_rows": 2}
 
 def updates(run: Any) -> list[dict[str, float]]:
     return [event["metrics"] for event in run.events if event["type"] == "metrics"]
+
+
+def state_of(run: Any) -> Path:
+    """The newest state that a run has left."""
+    found = latest_state(run.folder)
+    assert found is not None
+    return found
 
 
 def assert_it_learnt(run: Any) -> None:
@@ -141,6 +149,8 @@ def test_two_processes_that_are_stopped_while_they_draw_go_on_to_the_end_of_one(
     one = ppo("one", **params)
     cut = ppo("two", pair=True, processes=2, meanwhile=stop_the_first, **params)
     assert cut.code == 3 and cut.result["status"] == "cancelled", cut.stderr
+    facts = json.loads((state_of(cut) / "state.json").read_text())
+    assert facts["step"] % 2 == 0 and facts["drawn"] == [], "it came while they learnt: nothing is shown"
     again = ppo("two", resume=True, **params)
     assert one.code == again.code == 0, again.stderr
     assert_same_weights(one, again)
@@ -234,6 +244,11 @@ def test_as_many_steps_are_taken_as_the_batches_say_and_no_gradient_is_longer_th
     moved = math.sqrt(sum(float((after[name] - value).square().sum()) for name, value in before.items()))
     # 3 passes of 2 steps, each of length 1e-3 at most over policy and critic together.
     assert 0 < moved <= 6e-3 * 1.01
+    counted = ppo("counted", **size | {"updates": 2}, method="full")
+    assert counted.code == 0, counted.stderr
+    state = load_file(state_of(counted) / "state.safetensors")  # after the first update
+    taken = {name.split(".")[2]: int(value) for name, value in state.items() if name.startswith("optimizer.step.")}
+    assert taken == {"policy": 6, "critic": 6}
 
 
 def test_prompts_of_sft_are_refused_before_a_model_loads(ppo: Any, tmp_path: Path) -> None:

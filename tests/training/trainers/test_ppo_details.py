@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import random
@@ -16,9 +17,9 @@ import torch
 
 from tests.training.trainers.test_ppo_faults import apart, job_of, messages
 from tests.training.trainers.test_ppo_models import four
-from training.trainers import by_trl, ppo, ppo_loop
+from training.trainers import by_trl, hardware, policy_drawing, ppo, ppo_loop
 from training.trainers.config import build, validate
-from training.trainers.judging import Drawn, Judge
+from training.trainers.judging import Drawn, Judge, drawn_of
 from training.trainers.policy_updates import Samples
 from training.trainers.ppo_loop import Ppo
 from training.trainers.ppo_models import PolicyReader, ValueReader
@@ -32,6 +33,12 @@ LENGTHS = [(3, 5), (1, 4), (6, 2)]
 @pytest.fixture(autouse=True)
 def stages_in_this_process_keep_to_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+def answers_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the policy too, as where it learns in another number format than it draws in; here in float32 all the same."""
+    monkeypatch.setattr(hardware, "autocasts", lambda: True)
+    monkeypatch.setattr(hardware, "autocast", contextlib.nullcontext)
 
 
 def group(models: Any) -> list[Drawn]:
@@ -195,7 +202,7 @@ def test_memory_that_runs_out_costs_time_and_changes_nothing(
 ) -> None:
     given = {"updates": 2, "micro_batch_size": 4}
     whole = ppo.run(job_of(tmp_path / "whole", tiny, many, judges["adapted"], **given))
-    draw, read = TransformersSampler.generate, PolicyReader.measured
+    draw, read = TransformersSampler.generate, PolicyReader.log_probs
 
     def little(self: Any, prompts: Any, **words: Any) -> Any:
         if len(prompts) > 3:
@@ -203,12 +210,12 @@ def test_memory_that_runs_out_costs_time_and_changes_nothing(
         return draw(self, prompts, **words)
 
     def less(self: Any, group: Any) -> Any:
-        if len(group) > 1:
+        if len(group) > 1 and not torch.is_grad_enabled():  # the reference's
             raise torch.OutOfMemoryError("no room")
         return read(self, group)
 
     monkeypatch.setattr(TransformersSampler, "generate", little)
-    monkeypatch.setattr(PolicyReader, "measured", less)
+    monkeypatch.setattr(PolicyReader, "log_probs", less)
     job = job_of(tmp_path / "little", tiny, many, judges["adapted"], **given)
     assert apart(whole, ppo.run(job)) < 1e-5
     told = [message for message in messages(job) if "Memory ran out" in message]
@@ -220,12 +227,64 @@ def test_memory_that_runs_out_costs_time_and_changes_nothing(
     ]
 
 
+def test_a_policy_that_learns_from_other_numbers_than_were_measured_is_told(
+    tiny: Path, many: Path, judges: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = job_of(tmp_path / "plain", tiny, many, judges["adapted"], updates=1)
+    assert ppo.run(plain).metrics["ratio_error"] < 1e-5
+    assert not any("from 1 on the mean" in message for message in messages(plain))
+
+    def lower(*given: Any, **words: Any) -> Drawn:
+        one = drawn_of(*given, **words)
+        one.log_probs = [log - 0.2 for log in one.log_probs]
+        return one
+
+    monkeypatch.setattr(policy_drawing, "drawn_of", lower)
+    job = job_of(tmp_path / "lower", tiny, many, judges["adapted"], updates=2)
+    assert ppo.run(job).metrics["ratio_error"] == pytest.approx(math.expm1(0.2), rel=1e-4)
+    [told] = [message for message in messages(job) if "from 1 on the mean" in message]
+    assert "is 0.22 from 1" in told
+
+
+@pytest.mark.parametrize("judge", ["whole", "adapted"])
+def test_what_drawing_tells_of_tokens_is_what_reading_them_tells(
+    tiny: Path, many: Path, judges: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, judge: str
+) -> None:
+    """At another temperature than 1, also of answers that end before others; the same update comes of either."""
+    given = {"updates": 1, "temperature": 0.7, "no_end": "neither", "max_new_tokens": 40}
+    told: list[Drawn] = []
+
+    def kept(*words: Any, **named: Any) -> Drawn:
+        told.append(drawn_of(*words, **named))
+        return told[-1]
+
+    monkeypatch.setattr(policy_drawing, "drawn_of", kept)
+    unread = ppo.run(job_of(tmp_path / "told", tiny, many, judges[judge], **given))
+    assert told and all(len(one.log_probs) == sum(one.lengths) for one in told)
+    models = four(tiny, judges[judge], method="lora", temperature=0.7)
+    logs, entropies = models.policy.measured(ppo_loop.answers_of(told))
+    assert logs.tolist() == pytest.approx([log for one in told for log in one.log_probs], abs=1e-4)
+    assert float(entropies.sum()) == pytest.approx(sum(one.entropy for one in told), rel=1e-4)
+    answers_are_read(monkeypatch)
+    read = PolicyReader.measured
+    times: list[int] = []
+
+    def counted(self: Any, group: Any) -> Any:
+        times.append(len(group))
+        return read(self, group)
+
+    monkeypatch.setattr(PolicyReader, "measured", counted)
+    reads = ppo.run(job_of(tmp_path / "read", tiny, many, judges[judge], **given))
+    assert sum(times) == 8 and apart(reads, unread) < 1e-4
+
+
 def test_where_no_smaller_part_fits_the_state_is_saved(
     tiny: Path, many: Path, judges: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def none(*_: Any, **__: Any) -> Iterator[Any]:
         raise torch.OutOfMemoryError("no room")
 
+    answers_are_read(monkeypatch)
     monkeypatch.setattr(PolicyReader, "measured", none)
     job = job_of(tmp_path / "run", tiny, many, judges["adapted"])
     with pytest.raises(torch.OutOfMemoryError):

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 
-from training.trainers import parallel
 from training.trainers.ppo_losses import (
     advantages_and_returns,
     explained_variance,
@@ -86,24 +85,6 @@ def test_numbers_that_are_all_alike_are_whitened_to_nothing() -> None:
     assert whitened(torch.full((4,), 2.5)).tolist() == pytest.approx([0.0] * 4)
 
 
-def test_several_processes_whiten_by_the_numbers_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two processes with parts of unlike sizes come to what one process with both comes to."""
-    both = [numbers(7, 3), numbers(8, 5, spread=4.0)]
-    alone = whitened(torch.tensor(both[0] + both[1])).tolist()
-    told: dict[int, dict[str, float]] = {}
-    for _ in range(2):  # the first turn tells, the second knows what both told
-        found = []
-        for rank, own in enumerate(both):
-
-            def summed(mine: dict[str, float], rank: int = rank) -> dict[str, float]:
-                told[rank] = mine
-                return {name: sum(one[name] for one in told.values()) for name in mine}
-
-            monkeypatch.setattr(parallel, "sum_numbers", summed)
-            found += whitened(torch.tensor(own)).tolist()
-    assert found == pytest.approx(alone, abs=1e-6)
-
-
 def plain_policy_loss(new: list[float], old: list[float], advantages: list[float], clip: float) -> tuple[float, int]:
     loss, clipped = 0.0, 0
     for a, b, advantage in zip(new, old, advantages, strict=True):
@@ -123,13 +104,14 @@ def test_the_policys_loss_as_a_plain_loop_has_it() -> None:
     ratios = [math.exp(a - b) for a, b in zip(new, old, strict=True)]
     assert found.ratio == pytest.approx(sum(ratios), rel=1e-5)
     assert found.approximate_kl == pytest.approx(sum(r - 1 - math.log(r) for r in ratios), rel=1e-4)
+    assert found.ratio_error == pytest.approx(sum(abs(r - 1) for r in ratios), rel=1e-4)
 
 
 def test_before_a_step_the_ratio_is_1_and_the_gradient_the_plain_policy_gradient() -> None:
     old, advantages = torch.tensor(numbers(12, 20)), torch.tensor(numbers(13, 20))
     new = old.clone().requires_grad_()
     found = policy_loss(new, old, advantages, clip=0.2)
-    assert (found.ratio, found.clipped, found.approximate_kl) == (20.0, 0.0, 0.0)
+    assert (found.ratio, found.ratio_error, found.clipped, found.approximate_kl) == (20.0, 0.0, 0.0, 0.0)
     found.loss.backward()
     assert torch.allclose(new.grad, -advantages)
 

@@ -43,3 +43,24 @@ def test_a_stage_trains_to_about_the_losses_of_float32(
     assert {tensor.dtype for tensor in kept.values()} == {torch.float32}
     norms = [event["metrics"]["grad_norm"] for event in short.events if "grad_norm" in event.get("metrics", {})]
     assert len(norms) == 4 and min(norms) > 0
+
+
+@pytest.mark.parametrize(("method", "judge"), [("full", "whole"), ("lora", "whole"), ("lora", "adapted")])
+def test_ppo_in_bfloat16_reads_its_own_answers_as_it_drew_them(ppo: Any, method: str, judge: str) -> None:
+    """One step an update: answers are drawn in float32 either way, so the first update's are the same ones."""
+    given = {"method": method, "judge": judge, "updates": 2, "epochs": 1, "batch_size": 8, "micro_batch_size": 4}
+    plain, short = ppo("plain", **given), ppo("short", precision="bfloat16", **given)
+    assert plain.code == short.code == 0, plain.stderr + short.stderr
+    assert short.result["hardware"]["precision"] == "bfloat16"
+    ours, theirs = (
+        [event["metrics"] for event in run.events if event["type"] == "metrics"] for run in (plain, short)
+    )
+    for name in ("reward", "entropy", "value_loss", "answer_tokens", "end_rate"):
+        assert theirs[0][name] == pytest.approx(ours[0][name], rel=0.05, abs=0.02), name
+    assert theirs[0]["entropy"] != ours[0]["entropy"]
+    for one in theirs:
+        # Read again in micro batches of another size, a token's logits are rounded alike or nearly so.
+        assert one["ratio"] == pytest.approx(1.0, abs=0.01) and one["clip_fraction"] < 0.01
+        assert one["ratio_error"] < 0.01 and one["grad_norm"] > 0
+    assert theirs[0]["kl"] == pytest.approx(0.0, abs=0.05)
+    assert {tensor.dtype for tensor in load_file(short.output / "model.safetensors").values()} == {torch.float32}
