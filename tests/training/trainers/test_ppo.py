@@ -244,11 +244,15 @@ def test_as_many_steps_are_taken_as_the_batches_say_and_no_gradient_is_longer_th
     moved = math.sqrt(sum(float((after[name] - value).square().sum()) for name, value in before.items()))
     # 3 passes of 2 steps, each of length 1e-3 at most over policy and critic together.
     assert 0 < moved <= 6e-3 * 1.01
-    counted = ppo("counted", **size | {"updates": 2}, method="full")
-    assert counted.code == 0, counted.stderr
-    state = load_file(state_of(counted) / "state.safetensors")  # after the first update
-    taken = {name.split(".")[2]: int(value) for name, value in state.items() if name.startswith("optimizer.step.")}
-    assert taken == {"policy": 6, "critic": 6}
+    # The state between two updates, and the optimizers' own count.
+    stopped = ppo("stopped", **size | {"updates": 2}, method="full", meanwhile=after_step(1, signal.SIGTERM))
+    assert stopped.code == 3, stopped.stderr
+    assert [event["step"] for event in stopped.events if event["type"] == "checkpoint"][0] == 6
+    state = state_of(stopped)
+    found = load_file(state / "state.safetensors")
+    taken = {name.split(".")[2]: int(value) for name, value in found.items() if name.startswith("optimizer.step.")}
+    steps = json.loads((state / "state.json").read_text())["step"]
+    assert taken == {"policy": steps, "critic": steps} and 6 <= steps < 12
 
 
 def test_prompts_of_sft_are_refused_before_a_model_loads(ppo: Any, tmp_path: Path) -> None:
