@@ -208,8 +208,8 @@ class Ppo:
     def _tell_of_rounding(self, update: int, error: float) -> None:
         if not update and error > ROUNDING:
             self.job.events.status(
-                f"Before its first step the policy's ratio of probabilities is {error:.2g} from 1 on the mean: passes that "
-                "learn read answers otherwise than the pass that measured them, and the clip acts on that too."
+                f"Before its first step the policy's ratio of probabilities is {error:.2g} from 1 on the mean: passes "
+                "that learn read answers otherwise than what measured them did, and the clip acts on that too."
             )
 
     def _take_step(self, batch: list[int]) -> dict[str, float]:

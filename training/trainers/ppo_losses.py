@@ -84,8 +84,8 @@ class PolicyLoss:
 def policy_loss(new: torch.Tensor, old: torch.Tensor, advantages: torch.Tensor, *, clip: float) -> PolicyLoss:
     """The clipped surrogate (Schulman et al. 2017, equation 7), summed over tokens; log-probabilities are (T,) each.
 
-    `ratio`, `ratio_error` and `clipped` are sums too: of pi / pi_old, of how far that is from 1, and of the tokens whose
-    gradient the clip takes away.
+    `ratio`, `ratio_error` and `clipped` are sums too: of pi / pi_old, of how far that is from 1, and of the tokens
+    whose gradient the clip takes away.
     `approximate_kl` sums (r - 1) - log r (Schulman 2020, k3), how far this step has gone from the drawing policy.
     """
     import torch

@@ -117,7 +117,7 @@ class TransformersSampler:
         self.stop = stop
         self.ended = says(tokenizer, stop_text) if stop_text else None
         self.measures = False
-        self.decode = decode
+        self.decode: Callable[..., list[list[int]]] = decode
         if reason := why_not_decode(self.model, pad_id=self.pad_id):
             tell(f"Sampling goes by transformers' slower generate, as this model does not fit our decoder: {reason}.")
             self.decode = decode_by_generate

@@ -52,9 +52,7 @@ def test_ppo_in_bfloat16_reads_its_own_answers_as_it_drew_them(ppo: Any, method:
     plain, short = ppo("plain", **given), ppo("short", precision="bfloat16", **given)
     assert plain.code == short.code == 0, plain.stderr + short.stderr
     assert short.result["hardware"]["precision"] == "bfloat16"
-    ours, theirs = (
-        [event["metrics"] for event in run.events if event["type"] == "metrics"] for run in (plain, short)
-    )
+    ours, theirs = ([event["metrics"] for event in run.events if event["type"] == "metrics"] for run in (plain, short))
     for name in ("reward", "entropy", "value_loss", "answer_tokens", "end_rate"):
         assert theirs[0][name] == pytest.approx(ours[0][name], rel=0.05, abs=0.02), name
     assert theirs[0]["entropy"] != ours[0]["entropy"]
