@@ -182,6 +182,6 @@ def test_ppo_shows_what_was_gained_at_what_distance_and_the_newest_answers(
     page = page_of(client, run)
     assert "0.500 → 6.00" in page and "in the last of 12 updates" in page and "2.40 → 1.30" in page
     # Of ten seconds: what an update spends its time on.
-    assert "10 s" in page and "reading 15 %, learning 45 %" in page
+    assert "10 s" in page and "reading 15 % · learning 45 %" in page
     assert "Answers of update 12" in page and "河流 **wide**" in page and "5.96" in page
     assert reverse("training:run_samples", args=[run.pk]) in page
