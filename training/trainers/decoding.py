@@ -92,10 +92,10 @@ def decode(
             still = (~done).tolist()
             by_text = []
             if measured is not None:
-                logs, entropies = measures_of(batch.logits.float() / temperature, tokens)
+                logs, entropies = (part.tolist() for part in measures_of(batch.logits.float() / temperature, tokens))
                 for row in (row for row, goes_on in enumerate(still) if goes_on):
-                    told[owner[row]].log_probs.append(float(logs[row]))
-                    told[owner[row]].entropies.append(float(entropies[row]))
+                    told[owner[row]].log_probs.append(logs[row])
+                    told[owner[row]].entropies.append(entropies[row])
             for row, token in enumerate(tokens.tolist()):
                 if still[row]:
                     drawn[owner[row]].append(token)
