@@ -17,7 +17,7 @@ import torch
 
 from tests.training.trainers.test_ppo_faults import apart, job_of, messages
 from tests.training.trainers.test_ppo_models import four
-from training.trainers import by_trl, hardware, policy_drawing, ppo, ppo_loop
+from training.trainers import by_trl, hardware, policy_drawing, ppo, ppo_loop, samplers
 from training.trainers.config import build, validate
 from training.trainers.judging import Drawn, Judge, drawn_of
 from training.trainers.policy_updates import Samples
@@ -265,17 +265,22 @@ def test_what_drawing_tells_of_tokens_is_what_reading_them_tells(
     logs, entropies = models.policy.measured(ppo_loop.answers_of(told))
     assert logs.tolist() == pytest.approx([log for one in told for log in one.log_probs], abs=1e-4)
     assert float(entropies.sum()) == pytest.approx(sum(one.entropy for one in told), rel=1e-4)
-    answers_are_read(monkeypatch)
-    read = PolicyReader.measured
     times: list[int] = []
+    read = PolicyReader.measured
 
     def counted(self: Any, group: Any) -> Any:
         times.append(len(group))
         return read(self, group)
 
     monkeypatch.setattr(PolicyReader, "measured", counted)
-    reads = ppo.run(job_of(tmp_path / "read", tiny, many, judges[judge], **given))
+    with monkeypatch.context() as patch:
+        answers_are_read(patch)
+        reads = ppo.run(job_of(tmp_path / "read", tiny, many, judges[judge], **given))
     assert sum(times) == 8 and apart(reads, unread) < 1e-4
+    # As are those of a model that our decoder does not suit.
+    monkeypatch.setattr(samplers, "why_not_decode", lambda *_, **__: "it is odd")
+    generated = ppo.run(job_of(tmp_path / "generated", tiny, many, judges[judge], **given))
+    assert sum(times) == 16 and apart(generated, unread) < 1e-4
 
 
 def test_where_no_smaller_part_fits_the_state_is_saved(
