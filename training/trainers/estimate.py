@@ -15,7 +15,7 @@ The rules, for a decoder with N parameters, of which T are trained, over D token
   (34 d + 5 h L) L per layer and sequence in 16-bit units (Korthikanti et al. 2023, equation 1), twice that in
   float32, and only one layer of it with gradient checkpointing, plus the logits where the stage makes them. Sharding
   divides gradients and moments by the processes; the weights of a pass are whole beside each one's part (`gradients`),
-  or embeddings, head and two layers of them are (`weights`).
+  or embeddings, head and two layers of them are (`weights`). What PPO only reads in full runs rests while it learns.
 """
 
 from __future__ import annotations

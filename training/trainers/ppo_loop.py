@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 # How far from 1 the ratio may be on the mean before a step has been taken; a clip of 0.2 does not notice it.
-ROUNDING = 0.05
+_ROUNDING = 0.05
 
 
 class Ppo:
@@ -206,7 +206,7 @@ class Ppo:
         return sums
 
     def _tell_of_rounding(self, update: int, error: float) -> None:
-        if not update and error > ROUNDING:
+        if not update and error > _ROUNDING:
             self.job.events.status(
                 f"Before its first step the policy's ratio of probabilities is {error:.2g} from 1 on the mean: passes "
                 "that learn read answers otherwise than what measured them did, and the clip acts on that too."
