@@ -68,7 +68,7 @@ def stage_fields(kind: Stage.Kind, *, project: Project, policies: QuerySet[Check
             empty_label=_("the model that the round starts from"),
             help_text=_("Both models answer the same prompts, and their rewards and distance are measured."),
         )
-    return {**own, **{spec.name: _field(spec) for spec in fields_of(str(kind))}}
+    return {**own, **{spec.name: trainer_field(spec) for spec in fields_of(str(kind))}}
 
 
 def _corpora() -> forms.Field:
@@ -124,7 +124,8 @@ def _people_fields(kind: Stage.Kind) -> dict[str, forms.Field]:
     return fields
 
 
-def _field(spec: FieldSpec) -> forms.Field:
+def trainer_field(spec: FieldSpec) -> forms.Field:
+    """The form's field of a trainer's."""
     common: dict[str, Any] = {
         # The form is made for each request, so these are in its language.
         "label": _("%(name)s, %(unit)s") % {"name": _(spec.label), "unit": _(spec.unit)}

@@ -12,11 +12,11 @@ from django.utils.translation import pgettext_lazy
 from hone.accounts.models import Project
 from labeling.models import Prompt
 from training import corpora
-from training.form_fields import stage_fields
-from training.models import Checkpoint, Stage
+from training.form_fields import stage_fields, trainer_field
+from training.models import Checkpoint, Run, Stage
 from training.rounds import ORDER, Recipe, check_order
 from training.stage_data import POLICIES, prompts_to_reinforce, prompts_to_write, reward_models
-from training.trainers.config import fields_of, validate
+from training.trainers.config import OptimizingConfig, fields_of, fields_that_may_change, validate
 
 # The ranking page has letters and digits for this many (InstructGPT ranked 4 to 9).
 MAX_RANKED = 9
@@ -144,6 +144,39 @@ class RoundForm(forms.Form):
                 "has_errors": any(f.errors for f in self if f.name.startswith(f"{kind}-")),
             }
             for kind in ORDER
+        ]
+
+
+class ResumeForm(forms.Form):
+    """What may be another when this run goes on, such as the guard that stopped it."""
+
+    prefix = "resume"
+
+    def __init__(self, *args: Any, run: Run, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.run = run
+        for spec in fields_that_may_change(run.kind):
+            self.fields[spec.name] = field = trainer_field(spec)
+            field.initial = run.params.get(spec.name, spec.default)
+
+    def clean(self) -> dict[str, Any]:
+        values = super().clean() or {}
+        for name, sentence in validate(self.run.kind, {**self.run.params, **values}).items():
+            self.add_error(name if name in self.fields else None, sentence)
+        return values
+
+    @property
+    def has_limits(self) -> bool:
+        """Whether the run may have been stopped by a limit of its recipe, which is then what people look for."""
+        return any(name not in OptimizingConfig.MAY_CHANGE for name in self.fields)
+
+    @property
+    def sentences(self) -> list[str]:
+        """What is wrong, with the field's label where it is a field's."""
+        return [
+            f"{self[name].label}: {sentence}" if name in self.fields else str(sentence)
+            for name, found in self.errors.items()
+            for sentence in found
         ]
 
 

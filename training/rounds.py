@@ -8,6 +8,7 @@ Locks are taken in one order, round before run before stage, so that a click and
 
 import contextlib
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -320,8 +321,11 @@ def cancel(*, round_id: int, actor: User) -> None:
 
 
 @transaction.atomic
-def resume(*, round_id: int, actor: User) -> None:
-    """Goes on from the stage that failed or was cancelled. Raises runs.NotPossible when there is none."""
+def resume(*, round_id: int, actor: User, params: Mapping[str, Any] | None = None) -> None:
+    """Goes on from the stage that failed or was cancelled, its run with `params` as in `runs.resume`.
+
+    Raises runs.NotPossible when there is none.
+    """
     found = Round.objects.select_for_update().get(pk=round_id)
     stage = found.stages.filter(state__in=[Stage.State.FAILED, Stage.State.CANCELLED]).order_by("index").first()
     if stage is None and found.state != Round.State.CANCELLED:
@@ -331,7 +335,8 @@ def resume(*, round_id: int, actor: User) -> None:
         if run is not None and not run.has_ended:
             raise runs.NotPossible(_("The run is still saving its state; try again in a moment."))
         if run is not None and run.state != Run.State.SUCCEEDED:
-            runs.resume(run_id=run.pk, actor=actor)
+            resumed = runs.resume(run_id=run.pk, actor=actor, params=params)
+            stage.params |= {name: resumed.params[name] for name in params or {} if name in resumed.params}
         if run is not None:
             stage.state = Stage.State.RUNNING
         else:

@@ -5,7 +5,8 @@ nothing any more.
 """
 
 from collections.abc import Mapping
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -15,8 +16,9 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from hone.accounts.models import Project, User
-from hone.audit.models import record
+from hone.audit.models import events_of, record
 from training.models import Checkpoint, Run, RunInput, Snapshot, Stage
+from training.trainers.config import ConfigError, build, fields_that_may_change
 from training.trainers.inputs import ENDPOINT, ENDPOINT_MODEL
 
 LEASE = timedelta(seconds=30)
@@ -124,22 +126,57 @@ def cancel(*, run_id: int, actor: User | None) -> Run:
 
 
 @transaction.atomic
-def resume(*, run_id: int, actor: User | None) -> Run:
+def resume(*, run_id: int, actor: User | None, params: Mapping[str, Any] | None = None) -> Run:
     """Queues a failed or cancelled run again; its trainer goes on from the last whole state it saved.
 
-    Raises NotPossible when the run did not end that way.
+    `params` are others from here on; the audit event keeps what they were (`changes`). Raises NotPossible when the run
+    did not end that way, ConfigError where a parameter may not change or has a fault.
     """
     run = Run.objects.select_for_update().get(pk=run_id)
     if run.state not in (Run.State.FAILED, Run.State.CANCELLED):
         raise NotPossible(_("Only a failed or cancelled run can be resumed."))
+    changed = _changed(run, params or {})
+    run.params |= {name: after for name, (_before, after) in changed.items()}
     run.state = Run.State.QUEUED
     run.attempt = 0
     run.cancel_requested = False
     run.error, run.ended_at = "", None
-    run.save(update_fields=["state", "attempt", "cancel_requested", "error", "ended_at"])
-    record("run.resumed", run, actor=actor)
+    run.save(update_fields=["state", "attempt", "cancel_requested", "error", "ended_at", "params"])
+    record("run.resumed", run, actor=actor, step=run.step, changed=changed)
     wake(run.pk)
     return run
+
+
+def _changed(run: Run, params: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """What these parameters change: before and after by name. Raises ConfigError."""
+    specs = {spec.name: spec for spec in fields_that_may_change(run.kind)}
+    if fixed := [name for name in params if name not in specs]:
+        raise ConfigError({name: f"{name} stays as it was when a run goes on." for name in fixed})
+    build(run.kind, {**run.params, **params})
+    before = {name: run.params.get(name, specs[name].default) for name in params}
+    return {name: [before[name], params[name]] for name in params if params[name] != before[name]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """A parameter that was another after a resume: who changed it, when, and at which optimizer step."""
+
+    at: datetime
+    actor: User | None
+    step: int
+    name: str
+    before: Any
+    after: Any
+
+
+def changes(run: Run) -> list[Change]:
+    """What was changed when the run was resumed, the oldest first."""
+    resumed = events_of(run).filter(verb="run.resumed").select_related("actor").order_by("id")
+    return [
+        Change(at=event.at, actor=event.actor, step=event.detail["step"], name=name, before=before, after=after)
+        for event in resumed
+        for name, (before, after) in event.detail.get("changed", {}).items()
+    ]
 
 
 @transaction.atomic

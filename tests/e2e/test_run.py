@@ -9,7 +9,7 @@ from playwright.sync_api import Page, Route, expect
 
 from hone.accounts.models import Project, User
 from tests import factories, report_files
-from tests.e2e.steps import OpenPage, eventually
+from tests.e2e.steps import PHONE, OpenPage, eventually, expect_nothing_wide
 from training.models import Metric, Run
 
 pytestmark = pytest.mark.browser
@@ -103,3 +103,25 @@ def test_a_slow_server_at_the_runs_end_leaves_the_page_whole(open_page: OpenPage
     assert len(held) == 1
     expect(page.locator("#run-live")).to_have_count(1)
     expect(page.get_by_role("region", name="What it measured")).to_be_visible()
+
+
+def test_a_guard_that_stopped_ppo_is_eased_by_keyboard_alone(open_page: OpenPage, lead: User, project: Project) -> None:
+    told = {"state": "failed", "error": "At update 3 the answers lie 130 nats from the first model.", "step": 12}
+    run = factories.make_run(project, kind="ppo", params={"max_kl": 100.0}, total_steps=40, **told)
+    page = open_page(lead, viewport=PHONE)
+    page.goto(f"/console/runs/{run.pk}/")
+    page.locator("#resume").focus()
+    page.keyboard.press("Enter")
+    limit = page.get_by_label("Largest distance")
+    expect(limit).to_have_value("100.0")
+    expect_nothing_wide(page)
+    for _ in range(10):
+        page.keyboard.press("Tab")
+        if limit.evaluate("field => field === document.activeElement"):
+            break
+    page.keyboard.type("250")  # what stood there is selected
+    page.keyboard.press("Enter")
+    expect(page.locator("#run-about")).to_contain_text("100 → 250")
+    expect(page.locator("#run-about")).to_contain_text("resumed at step 12 by lead")
+    run.refresh_from_db()
+    assert run.state == "queued" and run.params["max_kl"] == 250.0

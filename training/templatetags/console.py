@@ -200,6 +200,12 @@ def settings_of(stage: Stage) -> list[tuple[str, Any]]:
 
 
 @register.filter
+def setting_label(name: str, kind: str) -> str:
+    """A parameter of a stage in the words of its trainer's form."""
+    return next((_(spec.label) for spec in fields_of(kind) if spec.name == name), name)
+
+
+@register.filter
 def input_label(name: str) -> str:
     """What a run reads beside its model and its data: "reward_model" -> "Reward model"."""
     known = {

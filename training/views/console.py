@@ -17,8 +17,10 @@ from hone.accounts import access
 from hone.accounts.models import Project, User
 from labeling.queries import batch_progress
 from training import launcher, lineage, metrics, reports, retracted, rounds, runs, stage_data
+from training.forms import ResumeForm
 from training.models import Checkpoint, Metric, Round, Run, Snapshot, Stage
 from training.reports import names, of_model, reward
+from training.trainers.config import ConfigError
 
 
 def staff(request: HttpRequest) -> User:
@@ -147,7 +149,7 @@ def _try(request: HttpRequest, action: Any, page: str, pk: int) -> HttpResponse:
     user = staff(request)
     try:
         action(user)
-    except runs.NotPossible as error:
+    except (runs.NotPossible, ConfigError) as error:
         messages.error(request, str(error))
     return redirect(page, pk)
 
@@ -209,7 +211,8 @@ def _live_context(pk: int) -> dict[str, Any]:
         "inputs": run.inputs.select_related("checkpoint", "snapshot"),
         "made": Checkpoint.objects.filter(run=run).first(),
         "can_cancel": not run.has_ended and not run.cancel_requested,
-        "can_resume": run.state in (Run.State.FAILED, Run.State.CANCELLED),
+        "resume_form": ResumeForm(run=run) if run.state in (Run.State.FAILED, Run.State.CANCELLED) else None,
+        "changes": runs.changes(run),
     }
 
 
@@ -232,10 +235,16 @@ def run_resume(request: HttpRequest, pk: int) -> HttpResponse:
     run = get_object_or_404(Run.objects.select_related("stage"), pk=pk)
 
     def resume(user: User) -> None:
+        params = None
+        if any(name.startswith(ResumeForm.prefix) for name in request.POST):
+            form = ResumeForm(request.POST, run=run)
+            if not form.is_valid():
+                raise runs.NotPossible(" ".join(form.sentences))
+            params = form.cleaned_data
         if run.stage is not None:
-            rounds.resume(round_id=run.stage.round_id, actor=user)
+            rounds.resume(round_id=run.stage.round_id, actor=user, params=params)
         else:
-            runs.resume(run_id=pk, actor=user)
+            runs.resume(run_id=pk, actor=user, params=params)
 
     return _try(request, resume, "training:run", pk)
 

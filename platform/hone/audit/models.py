@@ -33,12 +33,21 @@ def record(verb: str, target: models.Model, *, actor: Any = None, **detail: Any)
     prepared.rows(RECORD, event(verb, target, actor=actor, **detail))
 
 
+def events_of(target: models.Model) -> models.QuerySet[Event]:
+    """What happened to this row, the newest first."""
+    return Event.objects.filter(target=_named(target))
+
+
+def _named(target: models.Model) -> str:
+    return f"{target._meta.model_name}:{target.pk}"
+
+
 def event(verb: str, target: models.Model, *, actor: Any = None, **detail: Any) -> dict[str, Any]:
     """The values of RECORD, for a statement that makes the change and keeps the event in one."""
     return {
         "actor": actor.pk if actor else None,
         "verb": verb,
-        "target": f"{target._meta.model_name}:{target.pk}",
+        "target": _named(target),
         "detail": json.dumps(detail),
     }
 

@@ -37,6 +37,7 @@ __all__ = [
     "TrainingConfig",
     "build",
     "fields_of",
+    "fields_that_may_change",
     "validate",
 ]
 
@@ -84,6 +85,13 @@ def fields_of(stage: str) -> list[FieldSpec]:
     # By inheritance what all stages have comes first; people look for what is the stage's own, and for the seed last.
     common = {field.name for field in dataclasses.fields(TrainingConfig)}
     return sorted(specs, key=lambda spec: (spec.name == "seed", spec.name in common))
+
+
+def fields_that_may_change(stage: str) -> list[FieldSpec]:
+    """Those whose values may be others when an interrupted run goes on, the stage's own limits first."""
+    may, of_all = _stage(stage).MAY_CHANGE, OptimizingConfig.MAY_CHANGE
+    specs = [spec for spec in fields_of(stage) if spec.name in may]
+    return sorted(specs, key=lambda spec: (spec.name in of_all, spec.type == "bool"))
 
 
 def validate(stage: str, values: Mapping[str, Any]) -> dict[str, str]:

@@ -14,6 +14,8 @@ class StageConfig:
 
     # Inherited fields that the stage has no use for: no form shows them, and nothing may set them.
     NOT_HERE: ClassVar[frozenset[str]] = frozenset()
+    # What may be another when an interrupted run goes on.
+    MAY_CHANGE: ClassVar[frozenset[str]] = frozenset()
 
     seed: int = option(
         0,
@@ -37,7 +39,6 @@ class StageConfig:
 class OptimizingConfig(StageConfig):
     """What every stage that changes weights has."""
 
-    # What may be another when an interrupted run goes on.
     MAY_CHANGE: ClassVar[frozenset[str]] = frozenset({"processes", "sharding"})
 
     method: str = option(
