@@ -68,7 +68,6 @@ check: install-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
-	$(BIN)/python -m tests.with_servers $(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/mypy platform/hone labeling training bench
 
 test: check

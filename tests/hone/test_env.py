@@ -94,6 +94,7 @@ def test_named_hosts_come_beside_the_machines_own(tmp_path: Path) -> None:
     assert "testserver" not in start({"HONE_VAR": str(tmp_path)}, "print(settings.ALLOWED_HOSTS)").stdout
 
 
+@pytest.mark.slow
 def test_processes_that_start_together_share_one_key(tmp_path: Path) -> None:
     code = "print(settings.SECRET_KEY)"
     with ThreadPoolExecutor(4) as pool:

@@ -88,6 +88,7 @@ def look(client: Client, address: str, english: set[str], wrong: list[str]) -> N
     wrong += [f"{address} {place}" for place in left_in_english(page, english)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("who", ["contractor", "lead"])
 def test_no_page_is_left_in_english(
     request: pytest.FixtureRequest, client: Client, rows: dict[str, Any], english: set[str], who: str

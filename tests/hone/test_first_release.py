@@ -38,6 +38,7 @@ def empty_database(transactional_db: None) -> Iterator[None]:
             cursor.execute(f'DROP DATABASE "{other}" WITH (FORCE)')
 
 
+@pytest.mark.slow
 def test_tokens_and_sessions_of_the_first_release_still_work(empty_database: None) -> None:
     executor = MigrationExecutor(connection)
     executor.migrate([FIRST])

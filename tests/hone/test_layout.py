@@ -29,6 +29,7 @@ def test_a_trainer_starts_without_django_and_loads_torch_only_when_it_trains(sta
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
 
 
+@pytest.mark.slow
 def test_web_process_imports_no_torch() -> None:
     code = (
         "import os, sys; os.environ['DJANGO_SETTINGS_MODULE']='hone.settings';"

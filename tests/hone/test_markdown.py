@@ -11,6 +11,7 @@ from hone.markdown import render
 ORDINARY = st.sampled_from("ab1 .,:;'\"()?-+=#\n\n>%/@{}^’中。\u2028\x85\u200b\u202e\ufeff\u3000é")
 
 
+@pytest.mark.slow
 @settings(max_examples=2000)
 @given(st.text(ORDINARY | st.characters(exclude_categories=["Cs"])))
 def test_plain_paragraphs_are_what_the_whole_renderer_makes_of_them(text: str) -> None:

@@ -30,6 +30,7 @@ STRICT = {
 }
 
 
+@pytest.mark.slow
 def test_every_page_of_the_site_is_strict(
     client: Client, project: Project, contractor: User, reviewer: User, lead: User, woken: list[int]
 ) -> None:

@@ -9,6 +9,7 @@ from tests.translation import catalogue, raw_text, sources
 OURS = ("accounts", "audit", "labeling", "training")
 
 
+@pytest.mark.slow
 def test_every_string_of_the_source_is_translated() -> None:
     entries = {(entry.msgctxt, entry.msgid): entry for entry in catalogue.read()}
     wrong = []

@@ -194,6 +194,7 @@ class TestNobodyStarves:
         assert last.item_id != mine.item_id
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_fifty_people_with_and_without_fetching_ahead_finish_everything_once(project: Project) -> None:
     """60 items with 2 slots, 50 connections, every second one fetches ahead: 120 rankings, no slot left or shared."""

@@ -62,6 +62,7 @@ class Checker:
             assert said["type"] == kind[type(value)], where
 
 
+@pytest.mark.slow
 def test_answers_have_the_keys_that_the_schema_names(
     api: APIClient, project: Project, manager: User, contractor: User
 ) -> None:

@@ -165,6 +165,7 @@ class TestLease:
         assert Slot.objects.get(pk=live.pk).state == "leased"
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_fifty_people_who_ask_at_once_never_share_a_slot(project: Project) -> None:
     """20 items with 2 slots each, 50 connections: 40 slots go to 40 people, 10 people get nothing."""
@@ -219,6 +220,7 @@ def test_two_tabs_of_one_person_get_the_same_slot(project: Project, contractor: 
     assert len(got) == 6 and len(set(got)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_a_submit_and_the_sweep_never_meet_on_one_slot(project: Project, contractor: User) -> None:
     """The sweep skips the row that a submit has locked, even when its lease runs out meanwhile."""

@@ -78,6 +78,7 @@ def test_ties_and_equal_lengths_say_nothing() -> None:
         habits([])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [2, 4])
 @pytest.mark.parametrize("count", [1, 2, 5, 19])
 def test_a_newcomer_without_a_habit_is_never_warned_about(count: int, k: int) -> None:

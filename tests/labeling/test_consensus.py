@@ -172,6 +172,7 @@ def test_who_works_alone_beside_people_who_overlap_is_not_made_the_least_reliabl
     assert found.reliability[:3] == pytest.approx(without.reliability, abs=0.005)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("each", [2, 3])
 @pytest.mark.parametrize("answers", [2, 4, 9])
 def test_reliabilities_of_whole_rankings_lie_in_their_intervals_for_any_number_of_answers(
@@ -225,6 +226,7 @@ def test_ties_count_half_for_either_side_and_swapping_answers_swaps_everything()
     assert one.posterior(*at) + other.posterior(*at) == pytest.approx([1])
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_comparisons_take_seconds() -> None:
     random = np.random.default_rng(10)
     items, people = 9000, 60

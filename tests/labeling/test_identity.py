@@ -160,6 +160,7 @@ class TestRealText:
         assert len(found) > 40
         assert all("Vicuna" not in shown(text) for text in found)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("name", "most"),
         [

@@ -223,6 +223,7 @@ def test_the_look_up_of_known_conversations_reads_an_index(project: Project, man
     assert "demonstration_by_hash" in plan
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_two_imports_of_one_file_at_once_make_each_row_once(project: Project, manager: User) -> None:
     rows = [{"instruction": f"Why {n}?", "output": "Because."} for n in range(20)]

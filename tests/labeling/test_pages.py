@@ -73,6 +73,7 @@ class TestGuidelineEdit:
         assert not Guideline.objects.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_two_who_publish_at_once_make_one_version(project: Project, manager: User) -> None:
     refused: list[guidelines.Changed] = []

@@ -175,6 +175,7 @@ class TestLedger:
         made = LedgerEntry.objects.get(kind="correction")
         assert (made.amount, made.corrects, made.actor) == (Decimal("-0.2"), earned, manager)
 
+    @pytest.mark.slow
     def test_as_csv_without_formulas(
         self, client: Client, earned: LedgerEntry, project: Project, manager: User, contractor: User
     ) -> None:

@@ -379,6 +379,7 @@ class TestDraftAndSkip:
         assert not Skip.objects.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_a_draft_that_is_saved_during_a_submit_does_not_come_back(project: Project, contractor: User) -> None:
     factories.make_batch(project)

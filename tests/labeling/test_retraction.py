@@ -272,6 +272,7 @@ def test_a_submit_that_is_under_way_is_taken_back_with_its_comparisons(
     assert not Comparison.objects.filter(retraction=None).exists()
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_two_retractions_of_one_item_open_two_places(
     project: Project, manager: User, contractor: User, other: User

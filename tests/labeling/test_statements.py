@@ -75,6 +75,7 @@ def buffers(plan: dict[str, Any]) -> int:
     return plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 def test_two_hundred_thousand_slots_cost_one_walk_into_the_index(
     project: Project, contractor: User, reviewer: User
@@ -99,6 +100,7 @@ def test_two_hundred_thousand_slots_cost_one_walk_into_the_index(
     assert theirs is not None and mine is not None and theirs.draw < mine.draw
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 def test_thousands_of_labels_elsewhere_cost_nothing_here(project: Project, contractor: User) -> None:
     """Where a person goes on from, and the newest label that a draw depends on, are one step into an index."""

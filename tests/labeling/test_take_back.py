@@ -331,6 +331,7 @@ class TestNothingIsBuiltOnIt:
         assert found.stages.get().state == "done"
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_a_freeze_waits_for_a_taking_back_that_was_allowed_before_it(project: Project, contractor: User) -> None:
     """The window ends while the taking back is under way: without the lock the freeze would read a label that goes."""
@@ -358,6 +359,7 @@ def test_a_freeze_waits_for_a_taking_back_that_was_allowed_before_it(project: Pr
     assert frozen[0].manifest["label_ids"] == [stays.pk] and Ranking.objects.get() == stays
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_freezes_and_takings_back_at_once_agree_on_every_label(project: Project) -> None:
     """20 people whose windows end within half a second, taken back and frozen meanwhile: no frozen label is gone."""

@@ -62,6 +62,7 @@ def test_only_staff_see_the_console(
     assert client.get(reverse(f"training:{name}")).status_code == 403
 
 
+@pytest.mark.slow
 def test_every_page_answers(client: Client, lead: User, project: Project, found: Round, base: Checkpoint) -> None:
     client.force_login(lead)
     run = Run.objects.get()

@@ -111,6 +111,7 @@ def test_a_contractor_that_gave_up_ends_the_demo(found: Round, monkeypatch: pyte
     assert code == 1 and Broken.failure in output.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 def test_a_trouble_is_shown_with_the_round(found: Round) -> None:
     output = io.StringIO()

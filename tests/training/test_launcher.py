@@ -269,6 +269,7 @@ def test_a_trainer_killed_after_a_planned_stop_is_not_blamed_on_memory(
     assert "Its worker was stopped" in run.status and "memory" not in run.status
 
 
+@pytest.mark.slow
 def test_a_worker_that_cannot_renew_its_lease_ends_its_trainer_in_time(
     project: Project, woken: list[int], trainer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

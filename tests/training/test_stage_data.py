@@ -289,6 +289,7 @@ def test_a_description_that_cannot_be_read_is_named_and_leaves_no_file(
     assert not list(Path(settings.SNAPSHOTS_DIR).glob("corpus-*"))
 
 
+@pytest.mark.slow
 def test_the_form_refuses_an_endpoint_that_is_not_set_up_and_estimates_every_stage(
     client: Client, project: Project, lead: User, tmp_path: Path, texts: Path, settings: Any
 ) -> None:

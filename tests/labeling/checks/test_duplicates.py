@@ -69,6 +69,7 @@ def test_prompts_that_are_hashed_can_be_labelled_meanwhile(project: Project) -> 
     assert len(locking) == 1 and locking[0].endswith("FOR NO KEY UPDATE SKIP LOCKED")
 
 
+@pytest.mark.slow
 def test_a_look_up_asks_the_same_number_of_queries_and_reads_few_prompts(project: Project) -> None:
     """Thousands of prompts that share a beginning fill each other's bands."""
     rng = random.Random(7)

@@ -124,6 +124,7 @@ class TestNext:
         assert queue.waiting_by_project([project], user=reviewer) == {project.pk: 2}
         assert take(project, reviewer).demonstration == made[0]
 
+    @pytest.mark.slow
     def test_three_thousand_waiting_cost_one_walk_into_the_index(
         self, project: Project, contractor: User, reviewer: User, second: User
     ) -> None:

@@ -148,6 +148,7 @@ def test_real_editions_of_one_book_are_near_duplicates(tmp_path: Path, shared_da
         assert shares[next(where for where in shares if where.endswith(name))] == pytest.approx(true, abs=0.08)
 
 
+@pytest.mark.slow
 def test_real_web_pages_and_a_file_made_to_test_deduplication(tmp_path: Path, shared_data: Path) -> None:
     pages = shared_data / "pretrain"
     manifest = {

@@ -131,6 +131,7 @@ def test_best_of_n_shows_reward_bought_by_kl(client: Client, lead: User, project
     assert "Best of 8" in page and "at a KL of 1.20 nats" in page and 'role="img"' in page
 
 
+@pytest.mark.slow
 def test_a_corpus_is_told_by_source_and_reason(client: Client, lead: User, project: Project) -> None:
     run = make(project, "pretrain")
     sources = {"wiki": [ENGLISH, ENGLISH, "too short"], "web": [CHINESE, ENGLISH + " A last word is new."]}

@@ -51,6 +51,7 @@ def test_greedy_output_is_that_of_generate(model) -> None:
         assert drawn == theirs[0, len(prompt) :].tolist()
 
 
+@pytest.mark.slow
 def test_a_completion_depends_on_its_seed_and_not_on_its_company(model) -> None:
     together = draw(model, PROMPTS)
     assert together == draw(model, PROMPTS)
@@ -205,6 +206,7 @@ def test_draws_are_those_of_a_plain_forward_for_other_architectures(name: str) -
         assert ours[i] == ids[len(prompt) :]
 
 
+@pytest.mark.slow
 def test_generate_draws_the_same(model) -> None:
     options = {"k": 2, "max_new_tokens": 20, "top_p": 0.95, "seeds": [1, 2, 3], "pad_id": 0}
     for temperature in (0.0, 1.0):

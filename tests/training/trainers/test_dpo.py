@@ -47,6 +47,7 @@ def trained(tiny: Path, folder: Path, data: Path, **params: Any) -> tuple[list[f
     return [event["metrics"]["loss"] for event in events_of(job) if "loss" in event.get("metrics", {})], outcome
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["sigmoid", "ipo"])
 def test_rankings_train_as_trls_pairs_do(
     tiny: Path, rankings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loss: str
@@ -117,6 +118,7 @@ def test_rankings_train_as_trls_pairs_do(
     assert (found[0] - expected).norm() / expected.norm() < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "params", [{}, {"loss": "kto"}, {"loss": "simpo", "beta": 2.0}], ids=["sigmoid", "kto", "simpo"]
 )
@@ -137,6 +139,7 @@ def test_micro_batches_change_neither_losses_nor_numbers(
     assert found[0][3] < found[0][0]
 
 
+@pytest.mark.slow
 def test_every_step_tells_its_rewards(tiny: Path, rankings: Path, tmp_path: Path) -> None:
     job = make_job(tiny, tmp_path, rankings, **PLAIN, batch_size=4, max_steps=3)
     outcome = dpo.run(job)
@@ -149,6 +152,7 @@ def test_every_step_tells_its_rewards(tiny: Path, rankings: Path, tmp_path: Path
     assert outcome.consumed["comparisons"] == 43 and outcome.metrics["heldout_pairs"] == 16
 
 
+@pytest.mark.slow
 def test_kto_tells_its_baseline_and_learns(tiny: Path, rankings: Path, tmp_path: Path) -> None:
     job = make_job(tiny, tmp_path, rankings, **PLAIN, loss="kto", batch_size=4, max_steps=4)
     outcome = dpo.run(job)
@@ -167,6 +171,7 @@ def test_a_weight_multiplies_a_rankings_loss(tiny: Path, rankings: Path, tmp_pat
     assert losses[0] == pytest.approx(3 * math.log(2), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_certain_labels_train_as_hard_ones(tiny: Path, rankings: Path, tmp_path: Path) -> None:
     data = tmp_path / "certain.parquet"
     rows = read_parquet(rankings, row_type=RankingRow)
@@ -179,6 +184,7 @@ def test_certain_labels_train_as_hard_ones(tiny: Path, rankings: Path, tmp_path:
         assert found == pytest.approx(hard, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_only_rows_that_the_run_comes_to_are_read_by_the_reference(
     tiny: Path, rankings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,6 +216,7 @@ def write_unpaired(path: Path, labels: list[bool]) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_single_judged_completions_train_with_kto(tiny: Path, tmp_path: Path) -> None:
     data = write_unpaired(tmp_path / "unpaired.parquet", [True, False, True, False, True, False, True, False])
     losses, outcome = trained(tiny, tmp_path / "run", data, **PLAIN, loss="kto", batch_size=3, epochs=4)
@@ -233,6 +240,7 @@ def test_data_that_a_loss_cannot_use_is_refused(tiny: Path, rankings: Path, tmp_
         trained(tiny, tmp_path / "e", rankings, loss="kto", desirable_weight=0.0, undesirable_weight=0.0)
 
 
+@pytest.mark.slow
 def test_no_gradient_and_no_dropout_in_the_reference(tiny: Path, rankings: Path, tmp_path: Path) -> None:
     """With dropout on the adapter's inputs the first loss is log 2 all the same: an adapter begins at nothing."""
     losses, _ = trained(tiny, tmp_path, rankings, max_steps=1, lora_dropout=0.5)

@@ -28,6 +28,7 @@ def test_the_interval_narrows_with_prompts() -> None:
     assert found["accuracy_high"] == pytest.approx(0.79, abs=0.015)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("halves", [True, False])
 def test_a_hundred_thousand_prompts_need_little_memory_and_give_the_same_interval(halves: bool) -> None:
     """The interval of a ratio by the delta method: 1.96 x the deviation of right - ratio x count, over mean count and

@@ -28,6 +28,7 @@ def test_the_tiny_model_is_seeded_and_made_once(tiny: Path, tmp_path: Path) -> N
     assert sorted(p.name for p in tmp_path.iterdir()) == ["other", "same"]
 
 
+@pytest.mark.slow
 def test_the_tiny_tokenizer_learns_from_a_text(tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_text("zygomorphic " * 50)
@@ -75,6 +76,7 @@ def test_a_merged_adapter_gives_the_adapters_output(tiny: Path, tmp_path: Path) 
     assert load_tokenizer(str(target)).chat_template == tokenizer.chat_template
 
 
+@pytest.mark.slow
 def test_a_saved_reward_model_scores_as_before(tiny: Path, tmp_path: Path) -> None:
     tokenizer = load_tokenizer(str(tiny))
     model = with_lora(

@@ -147,6 +147,7 @@ def test_a_run_that_is_stopped_between_any_two_steps_comes_to_the_same_end(
             assert right[name] == pytest.approx(left[name], rel=1e-4, abs=1e-6), name
 
 
+@pytest.mark.slow
 def test_the_average_of_the_weights_is_what_is_saved(
     tiny: Path, many: Path, judges: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -197,6 +198,7 @@ def test_whitened_rewards_become_the_advantages() -> None:
     assert advantages.tolist() == pytest.approx([white[0] + white[1], white[1], white[2]], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_memory_that_runs_out_costs_time_and_changes_nothing(
     tiny: Path, many: Path, judges: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,6 +229,7 @@ def test_memory_that_runs_out_costs_time_and_changes_nothing(
     ]
 
 
+@pytest.mark.slow
 def test_a_policy_that_learns_from_other_numbers_than_were_measured_is_told(
     tiny: Path, many: Path, judges: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,6 +249,7 @@ def test_a_policy_that_learns_from_other_numbers_than_were_measured_is_told(
     assert "is 0.22 from 1" in told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("judge", ["whole", "adapted"])
 def test_what_drawing_tells_of_tokens_is_what_reading_them_tells(
     tiny: Path, many: Path, judges: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, judge: str
@@ -297,6 +301,7 @@ def test_where_no_smaller_part_fits_the_state_is_saved(
     assert list((job.run_dir / "resume").iterdir())
 
 
+@pytest.mark.slow
 def test_memory_that_runs_out_while_it_learns_loses_no_answers(
     tiny: Path, many: Path, judges: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

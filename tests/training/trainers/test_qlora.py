@@ -81,6 +81,7 @@ def test_sft_learns_resumes_and_saves_its_adapter_in_the_unquantised_weights(
     assert not torch.equal(after["model.layers.0.mlp.up_proj.weight"], before["model.layers.0.mlp.up_proj.weight"])
 
 
+@pytest.mark.slow
 @needs_bitsandbytes
 @pytest.mark.timeout(300)
 def test_a_reward_head_trains_and_the_adapter_off_is_dpos_reference(launch, tiny: Path, rankings: Path) -> None:
