@@ -69,6 +69,7 @@ def test_a_good_address_is_a_pair(monkeypatch: pytest.MonkeyPatch) -> None:
     assert env.address("HONE_ADDRESS", "127.0.0.1:8000") == ("127.0.0.1", 8000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -106,6 +106,7 @@ def test_no_page_is_left_in_english(
     assert not wrong, "\n".join(["English on Chinese pages:", *wrong])
 
 
+@pytest.mark.slow
 def test_pages_without_rows_are_chinese_too(client: Client, project: Project, lead: User, english: set[str]) -> None:
     project.name = "项目"
     project.save()

@@ -190,6 +190,7 @@ def other_model(name: str):
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["Gemma2", "Granite", "Mistral"])
 def test_draws_are_those_of_a_plain_forward_for_other_architectures(name: str) -> None:
     """Logits that are capped or scaled after the head, and windows of 4 tokens behind padding."""
@@ -254,6 +255,7 @@ def test_a_decoder_that_is_wrong_for_a_model_is_found_out(model, monkeypatch: py
     assert why_not_decode(model, pad_id=0) == "its logits came out different"
 
 
+@pytest.mark.slow
 def test_a_text_ends_a_completion_inside_the_decoder(model, tiny: Path) -> None:
     tokenizer = load_tokenizer(str(tiny))
     free = draw(model, PROMPTS, k=1, n=20, stop_ids={511})

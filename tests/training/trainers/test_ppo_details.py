@@ -57,6 +57,7 @@ def group(models: Any) -> list[Drawn]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("micro", [1, 3])
 def test_a_steps_gradient_is_that_of_a_plain_loop_over_tokens(
     tiny: Path, judges: dict[str, Path], many: Path, tmp_path: Path, micro: int

@@ -121,6 +121,7 @@ class Vllm:
         return [[Completion(ids=[5], finish_reason="length", token_count=1, drawn=[5])] * k for _ in prompts]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "judge"), [("full", "whole"), ("lora", "whole"), ("lora", "adapted")])
 def test_vllm_is_handed_the_policy_once_an_update(
     tiny: Path,

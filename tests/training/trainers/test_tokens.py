@@ -122,6 +122,7 @@ def test_rows_become_inputs_labels_and_positions() -> None:
     assert "position_ids" not in collate([[1, 2]], pad_id=0, end_of_text=9, isolate=False)
 
 
+@pytest.mark.slow
 def test_an_isolated_document_has_the_logits_it_has_alone(tiny: Path, tokenizer: Any) -> None:
     model = models.load_causal_model(str(tiny), tokenizer, dtype=torch.float32).eval()
     end = end_of_text_id(tokenizer)
@@ -141,6 +142,7 @@ def test_an_isolated_document_has_the_logits_it_has_alone(tiny: Path, tokenizer:
     assert torch.allclose(isolated[: len(first)], open_[: len(first)], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_own_tokenizer_loses_no_byte_and_reads_its_corpus_in_fewer_tokens(tmp_path: Path) -> None:
     facts = corpus(tmp_path, LINES, percent=0)
     own = scratch.train_tokenizer(training_texts(tmp_path / "corpus", [facts]), vocabulary=400)
