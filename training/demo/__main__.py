@@ -65,6 +65,23 @@ def _demo(supervisor: Supervisor, arguments: argparse.Namespace) -> int:
     import django
 
     django.setup()
+    from rich.markup import escape
+
+    from labeling.importing import ImportRefused
+    from training.demo import loop, material
+
+    # Before anything else is started: a file that cannot be read is told at once.
+    try:
+        with console.status("Importing the labeling spec, prompts and accounts …"):
+            found = _imported(arguments)
+    except ImportRefused as error:
+        console.print(f"[red]{error.file} was not imported: nothing of it is usable until these lines are mended.")
+        for fault in error.faults[:10]:
+            console.print(f"  line {fault.line}: {fault.reason}")
+        return 1
+    except material.AccountTaken as error:
+        console.print(f"[red]The demo was not started:[/] {escape(str(error))}")
+        return 1
     host, _, port = arguments.address.rpartition(":")
     address = free_address(host or "127.0.0.1", int(port))
     for command in commands(address=address):
@@ -72,33 +89,21 @@ def _demo(supervisor: Supervisor, arguments: argparse.Namespace) -> int:
     site = site_at(address)
     with console.status("Starting the site …"):
         wait_for(lambda: _answers(f"{site}/health/"), seconds=60, what="The site")
-    from rich.markup import escape
-
-    from labeling.importing import ImportRefused
-    from training.demo.material import AccountTaken
-
     try:
-        material, start = _prepare(console, arguments)
-    except ImportRefused as error:
-        console.print(f"[red]{error.file} was not imported: nothing of it is usable until these lines are mended.")
-        for fault in error.faults[:10]:
-            console.print(f"  line {fault.line}: {fault.reason}")
-        return 1
-    except AccountTaken as error:
-        console.print(f"[red]The demo was not started:[/] {escape(str(error))}")
-        return 1
+        with console.status("Preparing the base model …"):
+            start = material.base_model(arguments.model)
     except subprocess.CalledProcessError as error:
         console.print(f"[red]The base model could not be prepared:\n{(error.stderr or '')[-2000:]}")
         return 1
-    console.print(f"[green]✓[/] Hone is at [bold]{site}/[/] (first start took {time.monotonic() - began:.0f} s)")
-    from training.demo import loop
-
-    code = loop.run(
-        console=console, supervisor=supervisor, site=site, found=material, start=start, model=arguments.model
+    console.print(
+        f"[green]✓[/] {found.project.prompts.count()} prompts, {len(found.answers)} known answers, "
+        f"base model {start.name}"
     )
+    console.print(f"[green]✓[/] Hone is at [bold]{site}/[/] (first start took {time.monotonic() - began:.0f} s)")
+    code = loop.run(console=console, supervisor=supervisor, site=site, found=found, start=start, model=arguments.model)
     if code or arguments.exit:
         return code
-    _print_logins(console, site, material)
+    _print_logins(console, site, found)
     supervisor.watch()
     return 0
 
@@ -112,7 +117,7 @@ def site_at(address: str) -> str:
     return f"http://{'127.0.0.1' if host in ('', '0.0.0.0', '[::]', '::', '*') else host}:{port}"
 
 
-def _prepare(console: Any, arguments: argparse.Namespace) -> tuple[Any, Any]:
+def _imported(arguments: argparse.Namespace) -> Any:
     from django.utils.text import slugify
 
     from training.demo import material
@@ -122,15 +127,7 @@ def _prepare(console: Any, arguments: argparse.Namespace) -> tuple[Any, Any]:
     if arguments.prompts:
         slug = f"{slug}-{slugify(arguments.prompts.stem)}"[:60]
         name = f"{name}: {arguments.prompts.stem}"[:120]
-    with console.status("Importing the labeling spec, prompts and accounts …"):
-        found = material.prepare(slug=slug, name=name, prompts=arguments.prompts)
-    with console.status("Preparing the base model …"):
-        start = material.base_model(arguments.model)
-    console.print(
-        f"[green]✓[/] {found.project.prompts.count()} prompts, {len(found.answers)} known answers, "
-        f"base model {start.name}"
-    )
-    return found, start
+    return material.prepare(slug=slug, name=name, prompts=arguments.prompts)
 
 
 def _answers(url: str) -> bool:
