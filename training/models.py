@@ -230,6 +230,10 @@ class Run(models.Model):
     def has_ended(self) -> bool:
         return self.state in self.ENDED
 
+    @property
+    def can_be_resumed(self) -> bool:
+        return self.state in (self.State.FAILED, self.State.CANCELLED)
+
 
 class RunInput(models.Model):
     """A checkpoint or a snapshot that a run reads beside its model and its data, by `trainers.inputs.KNOWN`'s name."""

@@ -320,6 +320,17 @@ def cancel(*, round_id: int, actor: User) -> None:
     record("round.cancelled", found, actor=actor)
 
 
+def _stopped_stage(found: Round) -> Stage | None:
+    return found.stages.filter(state__in=[Stage.State.FAILED, Stage.State.CANCELLED]).order_by("index").first()
+
+
+def run_to_resume(found: Round) -> Run | None:
+    """The run that `resume` would have go on, if the round stopped in one."""
+    stage = _stopped_stage(found)
+    run = stage.runs.order_by("-id").first() if stage is not None else None
+    return run if run is not None and run.can_be_resumed else None
+
+
 @transaction.atomic
 def resume(*, round_id: int, actor: User, params: Mapping[str, Any] | None = None) -> None:
     """Goes on from the stage that failed or was cancelled, its run with `params` as in `runs.resume`.
@@ -327,7 +338,7 @@ def resume(*, round_id: int, actor: User, params: Mapping[str, Any] | None = Non
     Raises runs.NotPossible when there is none.
     """
     found = Round.objects.select_for_update().get(pk=round_id)
-    stage = found.stages.filter(state__in=[Stage.State.FAILED, Stage.State.CANCELLED]).order_by("index").first()
+    stage = _stopped_stage(found)
     if stage is None and found.state != Round.State.CANCELLED:
         raise runs.NotPossible(_("No stage of this round has failed."))
     if stage is not None:

@@ -133,7 +133,7 @@ def resume(*, run_id: int, actor: User | None, params: Mapping[str, Any] | None 
     did not end that way, ConfigError where a parameter may not change or has a fault.
     """
     run = Run.objects.select_for_update().get(pk=run_id)
-    if run.state not in (Run.State.FAILED, Run.State.CANCELLED):
+    if not run.can_be_resumed:
         raise NotPossible(_("Only a failed or cancelled run can be resumed."))
     changed = _changed(run, params or {})
     run.params |= {name: after for name, (_before, after) in changed.items()}

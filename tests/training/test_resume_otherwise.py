@@ -93,7 +93,8 @@ def test_what_a_state_belongs_to_stays(run: Run, lead: User) -> None:
     assert run.state == "failed"
 
 
-def test_a_run_of_a_round_takes_the_rounds_recipe_with_it(client: Client, lead: User, run: Run) -> None:
+@pytest.mark.parametrize("place", ["run", "round"])
+def test_a_run_of_a_round_takes_the_rounds_recipe_with_it(client: Client, lead: User, run: Run, place: str) -> None:
     recipe = rounds.Recipe(name="First", start=run.model, stages={"sample": {"prompts": 2}, "rank": {}})
     factories.make_prompt(run.project)
     made = rounds.start(project=run.project, recipe=recipe, actor=lead)
@@ -102,7 +103,18 @@ def test_a_run_of_a_round_takes_the_rounds_recipe_with_it(client: Client, lead: 
     Round.objects.filter(pk=made.pk).update(state="failed")
     Run.objects.filter(pk=run.pk).update(stage=stage)
     client.force_login(lead)
-    client.post(reverse("training:run_resume", args=[run.pk]), sent(run, max_kl="0"))
+    page = client.get(reverse("training:round", args=[made.pk])).content.decode()
+    assert 'name="resume-max_kl" value="100.0"' in page
+    addresses = {"run": reverse("training:run_resume", args=[run.pk])}
+    addresses["round"] = reverse("training:round_resume", args=[made.pk])
+    client.post(addresses[place], sent(run, max_kl="-1"))
+    made.refresh_from_db()
+    assert made.state == "failed"
+    client.post(addresses[place], sent(run, max_kl="0"))
     stage.refresh_from_db()
     made.refresh_from_db()
+    run.refresh_from_db()
     assert (made.state, stage.state, stage.params["max_kl"], stage.params["prompts"]) == ("running", "running", 0.0, 8)
+    assert run.params["max_kl"] == 0.0
+    page = client.get(reverse("training:round", args=[made.pk])).content.decode()
+    assert "resume-max_kl" not in page

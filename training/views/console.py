@@ -121,7 +121,13 @@ def round_stages(request: HttpRequest, pk: int) -> HttpResponse:
 
 def _round_context(pk: int) -> dict[str, Any]:
     found = get_object_or_404(Round.objects.select_related("project", "start", "created_by"), pk=pk)
-    return {**round_card(found), "is_live": found.state in (Round.State.RUNNING, Round.State.WAITING)}
+    card = round_card(found)
+    run = rounds.run_to_resume(found) if card["can_resume"] else None
+    return {
+        **card,
+        "is_live": found.state in (Round.State.RUNNING, Round.State.WAITING),
+        "resume_form": ResumeForm(run=run) if run else None,
+    }
 
 
 @login_required
@@ -133,7 +139,13 @@ def round_cancel(request: HttpRequest, pk: int) -> HttpResponse:
 @login_required
 @require_POST
 def round_resume(request: HttpRequest, pk: int) -> HttpResponse:
-    return _try(request, lambda user: rounds.resume(round_id=pk, actor=user), "training:round", pk)
+    """Resumes the round, with settings changed as its run's own page asks for them."""
+    found = get_object_or_404(Round, pk=pk)
+
+    def resume(user: User) -> None:
+        rounds.resume(round_id=pk, actor=user, params=_changed_settings(request, rounds.run_to_resume(found)))
+
+    return _try(request, resume, "training:round", pk)
 
 
 @login_required
@@ -211,7 +223,7 @@ def _live_context(pk: int) -> dict[str, Any]:
         "inputs": run.inputs.select_related("checkpoint", "snapshot"),
         "made": Checkpoint.objects.filter(run=run).first(),
         "can_cancel": not run.has_ended and not run.cancel_requested,
-        "resume_form": ResumeForm(run=run) if run.state in (Run.State.FAILED, Run.State.CANCELLED) else None,
+        "resume_form": ResumeForm(run=run) if run.can_be_resumed else None,
         "changes": runs.changes(run),
     }
 
@@ -235,18 +247,23 @@ def run_resume(request: HttpRequest, pk: int) -> HttpResponse:
     run = get_object_or_404(Run.objects.select_related("stage"), pk=pk)
 
     def resume(user: User) -> None:
-        params = None
-        if any(name.startswith(ResumeForm.prefix) for name in request.POST):
-            form = ResumeForm(request.POST, run=run)
-            if not form.is_valid():
-                raise runs.NotPossible(" ".join(form.sentences))
-            params = form.cleaned_data
+        params = _changed_settings(request, run)
         if run.stage is not None:
             rounds.resume(round_id=run.stage.round_id, actor=user, params=params)
         else:
             runs.resume(run_id=pk, actor=user, params=params)
 
     return _try(request, resume, "training:run", pk)
+
+
+def _changed_settings(request: HttpRequest, run: Run | None) -> dict[str, Any] | None:
+    """What a question before a resume was answered with; None where it asked for nothing. Raises NotPossible."""
+    if run is None or not any(name.startswith(f"{ResumeForm.prefix}-") for name in request.POST):
+        return None
+    form = ResumeForm(request.POST, run=run)
+    if not form.is_valid():
+        raise runs.NotPossible(" ".join(form.sentences))
+    return form.cleaned_data
 
 
 @login_required
