@@ -149,6 +149,8 @@ def resume(*, run_id: int, actor: User | None, params: Mapping[str, Any] | None 
 
 def _changed(run: Run, params: Mapping[str, Any]) -> dict[str, list[Any]]:
     """What these parameters change: before and after by name. Raises ConfigError."""
+    if not params:
+        return {}  # a run that goes on as it is is its trainer's to judge
     specs = {spec.name: spec for spec in fields_that_may_change(run.kind)}
     if fixed := [name for name in params if name not in specs]:
         raise ConfigError({name: f"{name} stays as it was when a run goes on." for name in fixed})

@@ -93,6 +93,12 @@ def test_what_a_state_belongs_to_stays(run: Run, lead: User) -> None:
     assert run.state == "failed"
 
 
+def test_a_run_of_an_older_version_goes_on_as_it_is(run: Run, lead: User) -> None:
+    """Its trainer says what it cannot read; nobody is kept from asking it."""
+    Run.objects.filter(pk=run.pk).update(params={"a_field_of_before": 1})
+    assert runs.resume(run_id=run.pk, actor=lead).params == {"a_field_of_before": 1}
+
+
 @pytest.mark.parametrize("place", ["run", "round"])
 def test_a_run_of_a_round_takes_the_rounds_recipe_with_it(client: Client, lead: User, run: Run, place: str) -> None:
     recipe = rounds.Recipe(name="First", start=run.model, stages={"sample": {"prompts": 2}, "rank": {}})

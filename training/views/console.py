@@ -140,10 +140,10 @@ def round_cancel(request: HttpRequest, pk: int) -> HttpResponse:
 @require_POST
 def round_resume(request: HttpRequest, pk: int) -> HttpResponse:
     """Resumes the round, with settings changed as its run's own page asks for them."""
-    found = get_object_or_404(Round, pk=pk)
 
     def resume(user: User) -> None:
-        rounds.resume(round_id=pk, actor=user, params=_changed_settings(request, rounds.run_to_resume(found)))
+        run = rounds.run_to_resume(get_object_or_404(Round, pk=pk))
+        rounds.resume(round_id=pk, actor=user, params=_changed_settings(request, run))
 
     return _try(request, resume, "training:round", pk)
 
