@@ -148,7 +148,10 @@ class RoundForm(forms.Form):
 
 
 class ResumeForm(forms.Form):
-    """What may be another when this run goes on, such as the guard that stopped it."""
+    """What may be another when this run goes on, such as the guard that stopped it.
+
+    What one has not touched stays as it is, also where somebody else has changed it since the form was shown.
+    """
 
     prefix = "resume"
 
@@ -158,12 +161,18 @@ class ResumeForm(forms.Form):
         for spec in fields_that_may_change(run.kind):
             self.fields[spec.name] = field = trainer_field(spec)
             field.initial = run.params.get(spec.name, spec.default)
+            field.show_hidden_initial = True
 
     def clean(self) -> dict[str, Any]:
         values = super().clean() or {}
         for name, sentence in validate(self.run.kind, {**self.run.params, **values}).items():
             self.add_error(name if name in self.fields else None, sentence)
         return values
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """What is another than it was shown, by name."""
+        return {name: self.cleaned_data[name] for name in self.changed_data}
 
     @property
     def has_limits(self) -> bool:

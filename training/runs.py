@@ -161,7 +161,7 @@ def _changed(run: Run, params: Mapping[str, Any]) -> dict[str, list[Any]]:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """A parameter that was another after a resume: who changed it, when, and at which optimizer step."""
+    """A parameter that was another after a resume: who changed it, when, and the last step that was logged before."""
 
     at: datetime
     actor: User | None

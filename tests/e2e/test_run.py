@@ -122,6 +122,6 @@ def test_a_guard_that_stopped_ppo_is_eased_by_keyboard_alone(open_page: OpenPage
     page.keyboard.type("250")  # what stood there is selected
     page.keyboard.press("Enter")
     expect(page.locator("#run-about")).to_contain_text("100 → 250")
-    expect(page.locator("#run-about")).to_contain_text("resumed at step 12 by lead")
+    expect(page.locator("#run-about")).to_contain_text("changed by lead after step 12 was logged")
     run.refresh_from_db()
     assert run.state == "queued" and run.params["max_kl"] == 250.0

@@ -52,7 +52,7 @@ def test_a_guard_is_eased_and_the_change_is_on_record(client: Client, lead: User
     event = events_of(run).filter(verb="run.resumed").get()
     assert event.actor == lead and event.detail == {"step": 12, "changed": {"max_kl": [100.0, 250.5]}}
     text = " ".join(answer.content.decode().split())
-    assert "100 → 250.5" in text and "resumed at step 12 by lead" in text
+    assert "100 → 250.5" in text and "changed by lead after step 12 was logged" in text
     assert "Change settings" not in text
 
 
@@ -61,6 +61,17 @@ def test_resumed_as_it_is_nothing_is_changed(client: Client, lead: User, run: Ru
     client.post(reverse("training:run_resume", args=[run.pk]), sent(run))
     run.refresh_from_db()
     assert run.state == "queued" and run.params == {"max_kl": 100.0, "lora_r": 8} and runs.changes(run) == []
+
+
+def test_what_nobody_touched_stays_as_somebody_else_has_set_it(client: Client, lead: User, run: Run) -> None:
+    shown = sent(run)
+    shown |= {f"initial-{name}": value for name, value in shown.items()}
+    Run.objects.filter(pk=run.pk).update(params={"max_kl": 200.0, "lora_r": 8})  # while the dialog was open
+    client.force_login(lead)
+    client.post(reverse("training:run_resume", args=[run.pk]), shown | {"resume-min_entropy": "0.5"})
+    run.refresh_from_db()
+    assert run.params == {"max_kl": 200.0, "lora_r": 8, "min_entropy": 0.5}
+    assert [(change.name, change.before, change.after) for change in runs.changes(run)] == [("min_entropy", 0.0, 0.5)]
 
 
 @pytest.mark.parametrize(

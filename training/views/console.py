@@ -244,9 +244,9 @@ def run_cancel(request: HttpRequest, pk: int) -> HttpResponse:
 @require_POST
 def run_resume(request: HttpRequest, pk: int) -> HttpResponse:
     """Resumes the run; one that belongs to a round takes its round with it."""
-    run = get_object_or_404(Run.objects.select_related("stage"), pk=pk)
 
     def resume(user: User) -> None:
+        run = get_object_or_404(Run.objects.select_related("stage"), pk=pk)
         params = _changed_settings(request, run)
         if run.stage is not None:
             rounds.resume(round_id=run.stage.round_id, actor=user, params=params)
@@ -263,7 +263,7 @@ def _changed_settings(request: HttpRequest, run: Run | None) -> dict[str, Any] |
     form = ResumeForm(request.POST, run=run)
     if not form.is_valid():
         raise runs.NotPossible(" ".join(form.sentences))
-    return form.cleaned_data
+    return form.changes
 
 
 @login_required
