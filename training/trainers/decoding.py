@@ -235,7 +235,12 @@ def choose(logits: torch.Tensor, uniform: torch.Tensor, *, temperature: float, t
         enough = uniform[rows] if top_p >= 1 else top_p
         settled = (cumulated[:, -1] > enough) | (count == scaled.shape[-1])
         chosen[rows[settled]] = _from_nucleus(
-            ids[settled], probabilities[settled], cumulated[settled], uniform[rows[settled]], top_p=top_p
+            ids[settled],
+            probabilities[settled],
+            cumulated[settled],
+            uniform[rows[settled]],
+            top_p=top_p,
+            is_all=count == scaled.shape[-1],
         )
         # A flat distribution: look further, in the end at the whole vocabulary.
         rows, count = rows[~settled], min(count * 8, scaled.shape[-1])
@@ -259,11 +264,18 @@ def largest(logits: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tenso
 
 
 def _from_nucleus(
-    ids: torch.Tensor, probabilities: torch.Tensor, cumulated: torch.Tensor, uniform: torch.Tensor, *, top_p: float
+    ids: torch.Tensor,
+    probabilities: torch.Tensor,
+    cumulated: torch.Tensor,
+    uniform: torch.Tensor,
+    *,
+    top_p: float,
+    is_all: bool,
 ) -> torch.Tensor:
     """One id a row from likeliest-first candidates of shape (rows, count) that hold the whole nucleus.
 
     At top_p 1 they need only reach the uniform number, as a whole distribution's probabilities are known to sum to 1.
+    Where they are the whole vocabulary (`is_all`), what rounding made of that sum counts: beyond it there is no token.
     """
     import torch
 
@@ -271,7 +283,11 @@ def _from_nucleus(
     inside = (cumulated - probabilities) < top_p
     inside[:, 0] = True
     kept = torch.where(inside, probabilities, 0.0).cumsum(-1)
-    target = uniform[:, None] * (1.0 if top_p >= 1 else kept[:, -1:])
+    total = kept[:, -1:]
+    if top_p >= 1 and not is_all:
+        target = uniform[:, None]
+    else:  # below the sum, also where the product is rounded up to it
+        target = torch.minimum(uniform[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
     picked = (kept <= target).sum(-1, keepdim=True).clamp(max=ids.shape[1] - 1)
     # Rounding may push the pick past the nucleus's last token.
     picked = torch.minimum(picked, inside.sum(-1, keepdim=True) - 1)

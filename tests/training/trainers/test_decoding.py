@@ -139,6 +139,24 @@ def test_without_a_nucleus_no_more_is_sorted_than_the_draw_needs(monkeypatch: py
     assert looked == [(2, 64), (2, 512), (2, 4096)]
 
 
+@pytest.mark.parametrize("impossible", [0, 9_152])
+def test_the_largest_uniform_number_draws_no_token_beyond_the_sum(impossible: int) -> None:
+    """A sum of 49,152 probabilities that rounding leaves below it ends in the last token that there is."""
+    logits = torch.randn(60, 49_152, generator=torch.Generator().manual_seed(1)) * 3 + 18
+    if impossible:
+        logits[:, -impossible:] = -torch.inf
+    largest_ = torch.full((60,), 1 - 2**-24)
+    likeliest_first = logits.sort(-1, descending=True).values
+    assert ((likeliest_first - logits.logsumexp(-1, keepdim=True)).exp().cumsum(-1)[:, -1] <= largest_).any()
+    picked = choose(logits, largest_, temperature=1.0, top_p=1.0)
+    chances = logits.gather(1, picked[:, None]).squeeze(1)
+    assert chances.isfinite().all()
+    if impossible:
+        return
+    # What is drawn at the very end of the distribution is rare, and not the rarest of all but by chance.
+    assert (picked == logits.argmin(-1)).float().mean() < 0.2
+
+
 def test_frequencies_follow_the_probabilities() -> None:
     probabilities = torch.tensor([0.1, 0.6, 0.3])
     uniform = torch.rand(20_000, generator=torch.Generator().manual_seed(0))
