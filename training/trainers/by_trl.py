@@ -57,6 +57,7 @@ class ByTrl:
         self.trainer = _trainer(self)
         self.model = self.trainer.model
         without_dropout(self.model)
+        models.save_memory(self.model, self.config, by_itself=False)  # TRL's own loop, not asked here, would do it
         self.parameters = {name: one for name, one in self.model.named_parameters() if one.requires_grad}
         self.optimizer = optimizers.make(self.parameters, self.config, epsilon=policy_updates.EPSILON)
         self.states = states.States(job)
@@ -206,6 +207,7 @@ class ByTrl:
             "norms": self.norms,
             "last": {} if self.step % self.steps_an_update else self.last,
             "buffered": buffered,
+            "at_once": self.sampler.at_once,
             "drawn": [vars(one) for one in self.drawn] if buffered else [],
             "logged": dict(self.trainer._metrics["train"]) if buffered else {},
         }
@@ -227,14 +229,16 @@ class ByTrl:
         self.step, self.answers, self.tokens = int(facts["step"]), int(facts["answers"]), int(facts["tokens"])
         self.seconds, self.norms = dict(facts["seconds"]), list(facts["norms"])
         self.last = dict(facts["last"])
+        self.sampler.at_once = int(facts.get("at_once", self.sampler.at_once))
         self.trainer._step = self.step * self.config.accumulation
         self.samples.keep_before(self.step // self.steps_an_update + 1)
         if facts["buffered"]:
             self.drawn = [Drawn(**one) for one in facts["drawn"]]
-            self.trainer._buffered_inputs = [
-                {**plain, **states.part(found.tensors, f"{_BUFFER}.{number}")}
-                for number, plain in enumerate(facts["buffered"])
-            ]
+            self.trainer._buffered_inputs = []
+            for number, plain in enumerate(facts["buffered"]):
+                kept = states.part(found.tensors, f"{_BUFFER}.{number}")
+                there = {name: value.to(hardware.device()) for name, value in kept.items()}
+                self.trainer._buffered_inputs.append({**plain, **there})
             self.trainer._metrics["train"].update(facts["logged"])
 
 
@@ -279,7 +283,8 @@ def _trainer(run: ByTrl) -> Any:
             seed=config.seed,
             bf16=hardware.autocasts(),
             use_cpu=hardware.device().type == "cpu",
-            gradient_checkpointing=config.gradient_checkpointing == "on",
+            gradient_checkpointing=False,
+            gradient_checkpointing_kwargs={"use_reentrant": False},  # switched off for the reference, and on again so
             report_to=[],
             disable_tqdm=True,
             save_strategy="no",

@@ -1,5 +1,9 @@
 """Reward functions for tests, allowed to a run by HONE_REWARD_FUNCTIONS."""
 
+import gc
+
+from transformers import PreTrainedModel
+
 from training.trainers.reward_functions import Answered
 
 
@@ -21,3 +25,9 @@ def raises(answer: Answered) -> float:
 
 def not_a_number(answer: Answered) -> float:
     return float("nan")
+
+
+def activations_again(answer: Answered) -> float:
+    """1 where a model of this process computes activations again in the backward pass."""
+    models = [found for found in gc.get_objects() if isinstance(found, PreTrainedModel)]
+    return float(any(model.is_gradient_checkpointing for model in models))

@@ -82,3 +82,36 @@ def test_what_people_read_has_the_scores(ppo: Any) -> None:
     rows = [json.loads(line) for line in (run.folder / "samples.jsonl").read_text().splitlines()]
     assert len(rows) == 4 and all({"prompt", "text", "score", "judged", "tokens", "ended"} <= {*row} for row in rows)
     assert Path(run.result["outputs"]["samples"]) == run.folder / "samples.jsonl"
+
+
+@ALGORITHMS
+def test_policy_and_reference_are_of_one_number_format(ppo: Any, algorithm: str) -> None:
+    given = WANTED | {"algorithm": algorithm, "method": "full", "updates": 1, "epochs": 1, "batch_size": 8}
+    given |= {"answers_each": 4}
+    found = {}
+    for precision, beta in (("float32", 0.0), ("bfloat16", 0.0), ("bfloat16", 0.05)):
+        run = ppo(f"{precision}-{beta}", precision=precision, beta=beta, **given)
+        assert run.code == 0, run.stderr
+        [found[precision, beta]] = updates(run)
+    # TRL's estimate of the distance is squared: rounding of one of the two alone is about 1e-7.
+    assert found["bfloat16", 0.05]["kl"] == pytest.approx(0.0, abs=1e-10)
+    exact, rounded = (found[precision, 0.0]["grad_norm"] for precision in ("float32", "bfloat16"))
+    assert exact != pytest.approx(rounded, rel=1e-5) and exact == pytest.approx(rounded, rel=0.1)
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_activations_are_computed_again_where_the_recipe_asks_for_it(
+    ppo: Any, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.setenv("HONE_REWARD_FUNCTIONS", "tests.training.trainers.odd_rewards:activations_again")
+    given = {"algorithm": "grpo", "method": method, "updates": 1, "epochs": 1, "batch_size": 8, "answers_each": 4}
+    given |= {"reward_functions": "activations_again=1", "reward_model_weight": 0.0}
+    norms = []
+    for asked in ("off", "on"):
+        run = ppo(asked, gradient_checkpointing=asked, **given)
+        assert run.code == 0, run.stderr
+        [numbers] = updates(run)
+        assert numbers["reward"] == (asked == "on")
+        norms.append(numbers["grad_norm"])
+    # Where the answers have ended, a point more: advantages are over a spread with 1e-4 added.
+    assert norms[0] == pytest.approx(norms[1], rel=1e-3)
