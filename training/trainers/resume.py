@@ -19,20 +19,23 @@ def state_folder(run_dir: Path, step: int) -> Path:
 
 def latest_state(run_dir: Path) -> Path | None:
     """The newest whole state, or None."""
-    states = sorted((run_dir / "resume").glob("step-????????"))
+    states = sorted((run_dir / "resume").glob("step-????????*"))
     return states[-1] if states else None
 
 
 def publish_state(temporary: Path, *, run_dir: Path, step: int) -> Path:
-    """Make a whole folder the newest state and drop the older ones; gives its path."""
+    """Make a whole folder the newest state and drop the older ones; gives its path.
+
+    One of the same step is older too: PPO's may hold the answers from which the next steps learn. It stays until this
+    one is there, so this one has a name behind it.
+    """
     target = state_folder(run_dir, step)
     target.parent.mkdir(parents=True, exist_ok=True)
     sync_folder(temporary)
-    if target.exists():
-        # The same step again: the state that lies there is as good as this one.
-        shutil.rmtree(temporary)
-    else:
-        temporary.rename(target)
+    before = latest_state(run_dir)
+    if before is not None and before.name.startswith(target.name):
+        target = target.with_name(f"{target.name}.{int(before.suffix[1:] or 0) + 1:03d}")
+    temporary.rename(target)
     for other in target.parent.iterdir():
         if other != target:
             shutil.rmtree(other, ignore_errors=True)

@@ -209,11 +209,15 @@ def test_what_stops_it_is_told_and_the_state_is_saved(
 
 
 def test_a_run_that_a_guard_stopped_goes_on_once_the_guard_is_eased(ppo: Any) -> None:
-    stopped = ppo(judge="adapted", max_kl=1e-6, learning_rate=1e-2)
+    stopped = ppo(judge="adapted", max_kl=1e-6, learning_rate=1e-2, checkpoint_steps=1)
     assert stopped.code == 1
+    seen = updates(stopped)[-1]
     done = [event["step"] for event in stopped.events if event["type"] == "metrics"]
-    again = ppo(judge="adapted", max_kl=0.0, learning_rate=1e-2, resume=True)
+    again = ppo(judge="adapted", max_kl=0.0, learning_rate=1e-2, checkpoint_steps=1, resume=True)
     assert again.code == 0, again.stderr
+    # The answers that the guard stopped at are learnt from, and not drawn a second time.
+    drawn = ("sample_seconds", "score_seconds", "read_seconds", "score", "kl")
+    assert {name: updates(again)[2][name] for name in drawn} == {name: seen[name] for name in drawn}
     told = [event["step"] for event in again.events if event["type"] == "metrics"]
     assert done == [1, 2] and told == [1, 2, 2, 3]  # what a guard stopped is told, too, and again when it is done
     shown = [json.loads(line)["update"] for line in (again.folder / "samples.jsonl").read_text().splitlines()]

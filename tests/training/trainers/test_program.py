@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from training.trainers import program
+from training.trainers import program, resume
 from training.trainers.program import FAILED, SUCCEEDED, Job, Outcome, StopFlag
 
 
@@ -114,3 +114,16 @@ def test_no_memory_has_a_sentence_of_its_own(envelope: dict[str, Any], problem: 
     result = json.loads((Path(envelope["run_dir"]) / "result.json").read_text())
     assert result["error"] == "The stage sft ran out of memory; a smaller micro_batch_size or max_length needs less."
     assert not program.is_out_of_memory(RuntimeError("CUDA error: device-side assert"))
+
+
+def test_a_state_of_the_same_step_takes_the_place_of_the_one_before_it(tmp_path: Path) -> None:
+    for number in range(3):
+        temporary = tmp_path / "resume" / ".incomplete"
+        temporary.mkdir(parents=True)
+        (temporary / "state.json").write_text(str(number))
+        path = resume.publish_state(temporary, run_dir=tmp_path, step=7)
+        assert resume.latest_state(tmp_path) == path and (path / "state.json").read_text() == str(number)
+        assert [one.name for one in (tmp_path / "resume").iterdir()] == [path.name]
+    # Killed before the older one was removed: the newest counts.
+    resume.state_folder(tmp_path, 7).mkdir()
+    assert resume.latest_state(tmp_path) == path
