@@ -354,6 +354,7 @@ class Ppo:
             "tokens": self.tokens,
             "moments": self.moments,
             "micro": {kind: gradients.micro for kind, gradients in self.gradients.items()},
+            "at_once": self.rollouts.at_once,
             "drawn": [vars(one) for one in self.drawn],
             "sums": self.sums,
             "seconds": self.rollouts.seconds,
@@ -380,6 +381,7 @@ class Ppo:
         self.answers, self.tokens = int(facts["answers"]), int(facts["tokens"])
         for kind, gradients in self.gradients.items():
             gradients.micro = int(facts["micro"][kind])
+        self.rollouts.at_once = facts.get("at_once", self.rollouts.at_once)
         self.samples.keep_before(self.step // self.steps_an_update + 1)
         self.drawn = [Drawn(**one) for one in facts["drawn"]]
         self.sums, self.rollouts.seconds = dict(facts["sums"]), dict(facts["seconds"])

@@ -21,6 +21,9 @@ from training.trainers.policy_drawing import PolicySampler, failed
 from training.trainers.ppo_models import Answers, Models
 from training.trainers.program import Job, Stopped, TrainerError, is_out_of_memory
 
+# How far what drawing tells of a token may be from what reading it tells, in nats on the mean: rounding is far less.
+_APART = 1e-3
+
 
 def answers_of(group: Sequence[Drawn]) -> list[Answers]:
     """As the readers of models take them."""
@@ -44,6 +47,7 @@ class Rollouts:
         self.prompts = prompts
         # The prompts that memory allows at once, where nothing is learnt.
         self.micro = self.config.micro
+        self.told_apart = False
         # What the last update's answers took this process, by what was done.
         self.seconds: dict[str, float] = {}
         self.policy = models.policy.model
@@ -56,6 +60,15 @@ class Rollouts:
                 prompt_ids=prompt_ids,
                 measures=True,
             )
+
+    @property
+    def at_once(self) -> dict[str, int]:
+        """How many prompts memory has allowed at once so far, by what is done."""
+        return {"read": self.micro, "drawn": self.sampler.at_once}
+
+    @at_once.setter
+    def at_once(self, found: dict[str, int]) -> None:
+        self.micro, self.sampler.at_once = int(found["read"]), int(found["drawn"])
 
     def draw(self, update: int, places: Sequence[int]) -> list[Drawn]:
         """The measured answers of the prompts at these places, in their order, in every process.
@@ -129,7 +142,7 @@ class Rollouts:
         with torch.no_grad():
             self.models.use("policy")
             # What drawing has told of the very weights and number format that learn is not read again.
-            for group in [] if all(one.log_probs for one in found) else groups:
+            for group in [] if self._is_told(found) else groups:
                 self._stop_here()
                 sizes = [sum(one.lengths) for one in group]
                 log_probs, entropies = self.models.policy.measured(answers_of(group))
@@ -149,6 +162,27 @@ class Rollouts:
                     logs = reference.log_probs(answers_of(group)).float()
                     for one, own in zip(group, logs.split([sum(one.lengths) for one in group]), strict=True):
                         one.reference = own.tolist()
+
+    def _is_told(self, found: Sequence[Drawn]) -> bool:
+        """Whether drawing has told what the policy says of these answers, tried on the longest of them."""
+        if not all(one.log_probs for one in found):
+            return False
+        longest = max(found, key=lambda one: len(one.prompt) + max(one.lengths), default=None)
+        if longest is None:
+            return True
+        read, _ = self.models.policy.measured(answers_of([longest]))
+        apart = sum(abs(a - b) for a, b in zip(longest.log_probs, read.tolist(), strict=True)) / len(longest.log_probs)
+        if apart <= _APART:
+            return True
+        if not self.told_apart:
+            self.told_apart = True
+            self.job.events.status(
+                f"Log-probabilities of drawing are {apart:.2g} nats from those of reading on the mean: such answers "
+                "are read again."
+            )
+        for one in found:  # also where memory runs out before all are read
+            one.log_probs = []
+        return False
 
     def _stop_here(self) -> None:
         if self.job.stop:

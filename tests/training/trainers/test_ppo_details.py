@@ -228,6 +228,20 @@ def test_memory_that_runs_out_costs_time_and_changes_nothing(
         "Memory ran out with 4 prompts at once in reading answers; it goes on with 2.",
         "Memory ran out with 2 prompts at once in reading answers; it goes on with 1.",
     ]
+    stopped = job_of(tmp_path / "stopped", tiny, many, judges["adapted"], checkpoint_steps=1, **given)
+    tell = ppo_loop.Ppo._tell
+
+    def stop_at_the_second(self: Any, update: int, metrics: Any, **words: Any) -> None:
+        tell(self, update, metrics, **words)
+        if update == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(ppo_loop.Ppo, "_tell", stop_at_the_second)
+        ppo.run(stopped)
+    again = job_of(tmp_path / "stopped", tiny, many, judges["adapted"], checkpoint_steps=1, resume=True, **given)
+    assert apart(whole, ppo.run(again)) < 1e-5
+    assert [message for message in messages(again) if "Memory ran out" in message] == told  # nothing is tried again
 
 
 @pytest.mark.slow
@@ -244,6 +258,18 @@ def test_a_policy_that_learns_from_other_numbers_than_were_measured_is_told(
         return one
 
     monkeypatch.setattr(policy_drawing, "drawn_of", lower)
+    job = job_of(tmp_path / "mended", tiny, many, judges["adapted"], updates=2)
+    assert ppo.run(job).metrics["ratio_error"] < 1e-5  # all were read in place of what drawing had told
+    assert [message for message in messages(job) if "nats from those of reading" in message] == [
+        "Log-probabilities of drawing are 0.2 nats from those of reading on the mean: such answers are read again."
+    ]
+    read = PolicyReader.measured
+
+    def read_lower(self: Any, group: Any) -> Any:
+        logs, entropies = read(self, group)
+        return logs - 0.2, entropies
+
+    monkeypatch.setattr(PolicyReader, "measured", read_lower)
     job = job_of(tmp_path / "lower", tiny, many, judges["adapted"], updates=2)
     assert ppo.run(job).metrics["ratio_error"] == pytest.approx(math.expm1(0.2), rel=1e-4)
     [told] = [message for message in messages(job) if "from 1 on the mean" in message]
