@@ -321,6 +321,7 @@ def cancel(*, round_id: int, actor: User) -> None:
 
 
 def _stopped_stage(found: Round) -> Stage | None:
+    """The first stage that failed or was cancelled."""
     return found.stages.filter(state__in=[Stage.State.FAILED, Stage.State.CANCELLED]).order_by("index").first()
 
 

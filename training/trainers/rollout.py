@@ -164,7 +164,10 @@ class Rollouts:
                         one.reference = own.tolist()
 
     def _is_told(self, found: Sequence[Drawn]) -> bool:
-        """Whether drawing has told what the policy says of these answers, tried on the longest of them."""
+        """Whether drawing has told what the policy says of these answers, tried on the longest of them.
+
+        Where reading tells otherwise, what drawing told is forgotten.
+        """
         if not all(one.log_probs for one in found):
             return False
         longest = max(found, key=lambda one: len(one.prompt) + max(one.lengths), default=None)
